@@ -1,0 +1,2 @@
+//! The core suite.
+fn main() {}
