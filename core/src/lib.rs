@@ -1,1 +1,7 @@
-//! Placeholder while the workspace is laid out.
+//! An event-driven runtime: a work-stealing executor, an embeddable event loop, timers and
+//! non-blocking I/O.
+//!
+//! This crate knows nothing of C, Python or JavaScript; the C API and the bindings stand on it.
+
+mod shim;
+pub mod task;

@@ -1,0 +1,16 @@
+//! The one place where this crate takes its atomics, cells, locks and threads from.
+//!
+//! Built normally these are the standard library's. Built with `--cfg loom` they are loom's, so that
+//! every protocol in the crate can be model-checked as it is written rather than as it was retold.
+//! The two halves have the same names and signatures; nothing else in the crate mentions loom
+//! outside its models.
+
+#[cfg(loom)]
+mod loom_impl;
+#[cfg(not(loom))]
+mod std_impl;
+
+#[cfg(loom)]
+pub(crate) use loom_impl::*;
+#[cfg(not(loom))]
+pub(crate) use std_impl::*;

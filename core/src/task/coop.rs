@@ -1,0 +1,73 @@
+//! The budget that keeps one task from holding its thread for ever.
+//!
+//! A future that always finds something ready would never give way. So each poll of a task begins
+//! with a budget of [`BUDGET`] units; every operation of this crate that may wait spends one when
+//! it succeeds, and without one it answers `Pending` and wakes its task at once, which puts the
+//! task behind the others. Outside of a task there is no budget, and nothing is limited.
+
+use crate::shim::thread_local;
+use std::cell::Cell;
+use std::task::{Context, Poll};
+
+/// Operations that a task may complete in one poll. The figure is tokio's, from its measurements.
+pub const BUDGET: u8 = 128;
+
+thread_local! {
+    /// What is left of the running task's budget; `None` outside of tasks.
+    static LEFT: Cell<Option<u8>> = Cell::new(None);
+}
+
+/// A unit of budget, given back unless the operation made progress.
+#[must_use]
+#[derive(Debug)]
+pub struct Permit {
+    before: Option<u8>,
+}
+
+impl Permit {
+    /// The operation succeeded: the unit is spent.
+    pub fn made_progress(mut self) {
+        self.before = None;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.before.is_some() {
+            LEFT.with(|left| left.set(self.before));
+        }
+    }
+}
+
+/// Takes a unit of the running task's budget, for an operation that may wait.
+///
+/// `Pending` means that nothing is left: the task has been woken already and should return.
+#[inline]
+pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<Permit> {
+    LEFT.with(|cell| {
+        let before = cell.get();
+        match before {
+            None => {}
+            Some(0) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(left) => cell.set(Some(left - 1)),
+        }
+        Poll::Ready(Permit { before })
+    })
+}
+
+/// Begins a task's poll: sets a full budget, and puts back what was there when the guard goes.
+pub(crate) fn start() -> Restore {
+    LEFT.with(|left| Restore(left.replace(Some(BUDGET))))
+}
+
+/// Ends a budget: see [`start`].
+pub(crate) struct Restore(Option<u8>);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        LEFT.with(|left| left.set(self.0));
+    }
+}

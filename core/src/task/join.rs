@@ -1,0 +1,222 @@
+//! The spawner's end of a task.
+
+use super::cell::{self, TaskPtr};
+use super::coop;
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+
+/// Waits for a task and returns its output.
+///
+/// Dropping the handle detaches the task: it goes on, and its output is dropped. Awaiting `&mut
+/// handle` is cancel-safe: nothing is lost if that wait is given up.
+///
+/// The output is seen here only after the task's future has been dropped.
+pub struct JoinHandle<T> {
+    task: TaskPtr,
+    output: PhantomData<T>,
+}
+
+// SAFETY: all of a task's shared state is atomic; the output moves to the thread that joins.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: through a shared handle the output cannot be reached.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+impl<T> Unpin for JoinHandle<T> {}
+impl<T> std::panic::UnwindSafe for JoinHandle<T> {}
+impl<T> std::panic::RefUnwindSafe for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    /// The caller gives up the join reference of a task whose output is a `T`.
+    pub(super) unsafe fn new(task: TaskPtr) -> JoinHandle<T> {
+        JoinHandle {
+            task,
+            output: PhantomData,
+        }
+    }
+
+    /// Asks for the task to be cancelled: its future is dropped at its next turn instead of being
+    /// polled, and the handle resolves to an error for which [`JoinError::is_cancelled`] holds.
+    ///
+    /// A task that is being polled finishes that poll first, and if it is ready then, the handle
+    /// resolves to its output. A blocking job is cancelled only if it has not begun.
+    pub fn abort(&self) {
+        // SAFETY: the handle keeps the task alive.
+        unsafe { cell::abort(self.task) }
+    }
+
+    /// A handle that can only abort.
+    pub fn abort_handle(&self) -> AbortHandle {
+        // SAFETY: the handle keeps the task alive, and the new one gets a reference of its own.
+        unsafe { self.task.as_ref() }.state.ref_inc();
+        AbortHandle { task: self.task }
+    }
+
+    /// Whether the task has ended, in whichever way. Its future has been dropped then.
+    pub fn is_finished(&self) -> bool {
+        // SAFETY: the handle keeps the task alive.
+        unsafe { self.task.as_ref() }.is_complete()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let permit = ready!(coop::poll_proceed(cx));
+        let mut output = Poll::Pending;
+        // SAFETY: this is the task's handle, and `output` is of its output type.
+        unsafe { cell::poll_output(self.task, (&raw mut output).cast(), cx.waker()) };
+        if output.is_ready() {
+            permit.made_progress();
+        }
+        output
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the task's handle.
+        unsafe { cell::release_join_handle(self.task) }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}
+
+/// Aborts a task, without keeping its output.
+pub struct AbortHandle {
+    task: TaskPtr,
+}
+
+// SAFETY: all that the handle reaches is atomic.
+unsafe impl Send for AbortHandle {}
+// SAFETY: as above.
+unsafe impl Sync for AbortHandle {}
+
+impl AbortHandle {
+    /// As [`JoinHandle::abort`].
+    pub fn abort(&self) {
+        // SAFETY: the handle keeps the task alive.
+        unsafe { cell::abort(self.task) }
+    }
+
+    /// As [`JoinHandle::is_finished`].
+    pub fn is_finished(&self) -> bool {
+        // SAFETY: the handle keeps the task alive.
+        unsafe { self.task.as_ref() }.is_complete()
+    }
+}
+
+impl Clone for AbortHandle {
+    fn clone(&self) -> AbortHandle {
+        // SAFETY: the handle keeps the task alive, and the new one gets a reference of its own.
+        unsafe { self.task.as_ref() }.state.ref_inc();
+        AbortHandle { task: self.task }
+    }
+}
+
+impl Drop for AbortHandle {
+    fn drop(&mut self) {
+        // SAFETY: the handle's own reference.
+        unsafe { cell::release_refs(self.task, 1) }
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}
+
+/// Why a task has no output.
+pub struct JoinError(Reason);
+
+enum Reason {
+    Cancelled,
+    /// Behind a lock only so that the error can be shared.
+    Panic(Mutex<Box<dyn Any + Send>>),
+}
+
+impl JoinError {
+    pub(crate) fn cancelled() -> JoinError {
+        JoinError(Reason::Cancelled)
+    }
+
+    pub(crate) fn panic(payload: Box<dyn Any + Send>) -> JoinError {
+        JoinError(Reason::Panic(Mutex::new(payload)))
+    }
+
+    /// Whether the task was aborted, or dropped at shutdown.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, Reason::Cancelled)
+    }
+
+    /// Whether the task panicked.
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0, Reason::Panic(_))
+    }
+
+    /// The payload of the task's panic, for `std::panic::resume_unwind`; the error itself if the
+    /// task was cancelled.
+    ///
+    /// # Errors
+    /// Returns `self` unless [`JoinError::is_panic`].
+    pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
+        match self.0 {
+            Reason::Panic(payload) => Ok(payload
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)),
+            Reason::Cancelled => Err(self),
+        }
+    }
+
+    /// The message of the panic, if it has one that is text.
+    pub fn panic_message(&self) -> Option<String> {
+        let Reason::Panic(payload) = &self.0 else {
+            return None;
+        };
+        let payload = payload
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned());
+        text.or_else(|| payload.downcast_ref::<String>().cloned())
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Reason::Cancelled => f.write_str("JoinError::Cancelled"),
+            Reason::Panic(_) => write!(f, "JoinError::Panic({:?})", self.panic_message()),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Reason::Cancelled => f.write_str("the task was cancelled"),
+            Reason::Panic(_) => match self.panic_message() {
+                Some(message) => write!(f, "the task panicked: {message}"),
+                None => f.write_str("the task panicked"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}

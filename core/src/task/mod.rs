@@ -1,0 +1,114 @@
+//! Tasks: a future, the word that says how it stands, and the handles on it.
+//!
+//! A task is one allocation with a count of references. Four kinds of holder have one each:
+//!
+//! - a [`Notified`]: the right, and the duty, to run the task. There is at most one. It is what run
+//!   queues hold. Dropping one instead of running it cancels the task, so a task can not be lost
+//!   in a queue that is torn down.
+//! - a `Waker`: clones of the one a poll is given. The one of the poll itself is borrowed.
+//! - the [`JoinHandle`], and any number of [`AbortHandle`]s.
+//! - the owner's list, from the first pending poll until the task completes: see [`owner`].
+//!
+//! [`state`] documents each bit of the state word and each transition, [`cell`] who may touch which
+//! field when.
+
+mod cell;
+pub mod coop;
+mod join;
+mod owner;
+mod state;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod waker;
+mod yield_now;
+
+pub(crate) use cell::{Header, TaskPtr};
+pub use join::{AbortHandle, JoinError, JoinHandle};
+pub(crate) use owner::{HeldTask, OwnedTasks, Released, owner_of};
+pub use yield_now::{YieldNow, yield_now};
+
+use std::future::Future;
+
+/// Where tasks go when they are woken, and who answers for them while they wait.
+///
+/// `schedule` and `reschedule` own what they are given. Once they have passed it on the task may
+/// run, complete and be freed on another thread, and `self` lives inside the task: they must not
+/// touch `self` after that.
+pub(crate) trait Schedule: Sized + 'static {
+    /// Queues a task that was woken. Called on any thread.
+    fn schedule(&self, task: Notified);
+
+    /// Queues a task that was woken while it was being polled, on the thread that polled it: it
+    /// should go behind those that wait already.
+    fn reschedule(&self, task: Notified);
+
+    /// Links a task whose poll was pending for the first time, on the thread that polled it.
+    /// Returns whether a list holds it, with the reference of the poll.
+    fn bind(&self, task: TaskPtr) -> bool;
+
+    /// The task completed on this thread. Returns whether the list's reference was given up here;
+    /// a list of another thread's gives it up later by itself.
+    fn release(&self, task: TaskPtr) -> bool;
+}
+
+/// The right to run a task once. See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Notified(TaskPtr);
+
+// SAFETY: a task's shared state is atomic. Where the future itself is not Send, whoever called
+// `new_local_task` answers for the thread on which the Notified is run or dropped.
+unsafe impl Send for Notified {}
+
+impl Notified {
+    /// # Safety
+    /// By rule 1 of the state word this is the only `Notified`, and it has a reference.
+    unsafe fn new(task: TaskPtr) -> Notified {
+        Notified(task)
+    }
+
+    /// Polls the task once; what it becomes then is its own affair.
+    pub(crate) fn run(self) {
+        let task = self.0;
+        std::mem::forget(self);
+        // SAFETY: this was the task's Notified, given up just now.
+        unsafe { cell::run(task) }
+    }
+}
+
+impl Drop for Notified {
+    fn drop(&mut self) {
+        // SAFETY: this is the task's Notified, given up here.
+        unsafe { cell::discard(self.0) }
+    }
+}
+
+/// Makes a task of `future`, ready to run.
+pub(crate) fn new_task<F, S>(future: F, scheduler: S) -> (Notified, JoinHandle<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: Schedule + Send + Sync,
+{
+    // SAFETY: the future is Send: every thread will do.
+    unsafe { new_local_task(future, scheduler) }
+}
+
+/// Makes a task of a future that is bound to its thread.
+///
+/// # Safety
+/// Unless the future and its output are `Send`, every [`Notified`] of the task is run or dropped on
+/// the thread that calls this, and so is the list that the scheduler binds it to shut down there.
+/// The scheduler itself must be usable, and droppable, on every thread that holds a waker.
+pub(crate) unsafe fn new_local_task<F, S>(
+    future: F,
+    scheduler: S,
+) -> (Notified, JoinHandle<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+    S: Schedule,
+{
+    let task = cell::allocate(future, scheduler);
+    // SAFETY: the two references of a new task.
+    unsafe { (Notified::new(task), JoinHandle::new(task)) }
+}
