@@ -1,0 +1,72 @@
+//! What a task costs from its spawn to its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::Countdown;
+use crate::candidate::Candidate;
+use crate::measure::{Settings, repeat};
+
+const TASKS: usize = 10_000;
+const DEPTH: usize = 1_000;
+
+/// Detached empty tasks, spawned by a thread that is no worker, until the last has ended.
+pub(super) fn outside<C: Candidate>(runtime: &C, settings: &Settings) {
+    repeat(settings, TASKS, || {
+        let (countdown, ended) = Countdown::new(TASKS);
+        for _ in 0..TASKS {
+            let countdown = Arc::clone(&countdown);
+            C::detach(runtime.spawn_outside(async move { countdown.done() }));
+        }
+        runtime.block_on(ended).expect("all tasks end");
+    });
+}
+
+/// Detached empty tasks, spawned by one task, until the last has ended.
+pub(super) fn inside<C: Candidate>(runtime: &C, settings: &Settings) {
+    repeat(settings, TASKS, || {
+        runtime.run_inside(async {
+            let (countdown, ended) = Countdown::new(TASKS);
+            for _ in 0..TASKS {
+                let countdown = Arc::clone(&countdown);
+                C::detach(C::spawn(async move { countdown.done() }));
+            }
+            ended.await.expect("all tasks end");
+        });
+    });
+}
+
+/// A task spawns a task and waits for its result, one after the other.
+pub(super) fn join<C: Candidate>(runtime: &C, settings: &Settings) {
+    repeat(settings, TASKS, || {
+        runtime.run_inside(async {
+            for number in 0..TASKS {
+                assert_eq!(C::join(C::spawn(async move { number })).await, number);
+            }
+        });
+    });
+}
+
+/// Each task spawns the next and ends; the time is that of one link.
+pub(super) fn chain<C: Candidate>(runtime: &C, settings: &Settings) {
+    fn link<C: Candidate>(
+        left: usize,
+        ended: oneshot::Sender<()>,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            if left == 0 {
+                ended.send(()).expect("the root waits");
+            } else {
+                C::detach(C::spawn(link::<C>(left - 1, ended)));
+            }
+        })
+    }
+    repeat(settings, DEPTH, || {
+        let (sender, ended) = oneshot::channel();
+        C::detach(runtime.spawn_outside(link::<C>(DEPTH, sender)));
+        runtime.block_on(ended).expect("the chain ends");
+    });
+}

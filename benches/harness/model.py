@@ -1,0 +1,109 @@
+"""What a suite is made of, and what one result looks like.
+
+A workload is declared once, with a program for each candidate. A program is a process of its own for every
+round: either a `Batch`, which prints its results and ends, or a `Server`, which the load generator talks to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A process that does the work, prints one JSON object for each metric and ends."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that prints `listening HOST:PORT` and serves until it is killed; `load` are the generator's options."""
+
+    argv: tuple[str, ...]
+    load: tuple[str, ...]
+    env: Mapping[str, str] | None = None
+
+
+Program = Batch | Server
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One line of a report: what is done, by whom, and which of the printed metrics count.
+
+    The first metric is the headline: it enters the suite's geometric mean and its plot.
+    """
+
+    name: str
+    about: str
+    metrics: tuple[str, ...]
+    programs: Mapping[str, Program]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Workloads that share their candidates: ours, the peer that ratios are formed with, and the others."""
+
+    name: str
+    title: str
+    ours: str
+    peer: str
+    versions: Mapping[str, str]
+    workloads: tuple[Workload, ...]
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric as a program printed it. The unit tells the direction (`higher_is_better`)."""
+
+    metric: str
+    value: float
+    unit: str
+
+
+def higher_is_better(unit: str) -> bool:
+    """Rates are better when higher; times, CPU and bytes when lower."""
+    return unit.endswith("/s")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of the results file: a measure, or the reason why a candidate failed (then `value` is None)."""
+
+    suite: str
+    workload: str
+    candidate: str
+    version: str
+    metric: str
+    value: float | None
+    unit: str
+    round: int
+    machine: str
+    date: str
+    error: str = ""
+
+    def to_json(self) -> str:
+        fields = asdict(self)
+        if not self.error:
+            del fields["error"]
+        return json.dumps(fields)
+
+    @staticmethod
+    def from_json(line: str) -> Result:
+        return Result(**json.loads(line))
+
+
+def parse_measures(output: str) -> list[Measure]:
+    """The JSON lines of a program's output; whatever else it printed is passed over."""
+    measures = []
+    for line in output.splitlines():
+        if line.startswith("{"):
+            fields: dict[str, Any] = json.loads(line)
+            measures.append(Measure(str(fields["metric"]), float(fields["value"]), str(fields["unit"])))
+    return measures
