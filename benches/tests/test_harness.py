@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from harness import process
 from harness.model import Batch, Measure, Program, Result, Server, Suite, Workload, parse_measures
 from harness.plot import Row, dot_plot

@@ -1,0 +1,51 @@
+"""Checks that every loom model in core is one that the loom run executes.
+
+A model is a test function that calls `loom::model` or a `Builder`'s `check`. It is left out if its path does not contain
+the `loom_` that the run filters by, or if its file belongs to no module. Run with `--cfg loom` in RUSTFLAGS.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIST = ("cargo", "test", "--locked", "--quiet", "-p", "libruntime-core", "--lib", "--release")
+FOLDER = ("--target-dir", "target/loom")
+
+
+def models(source: str) -> list[str]:
+    """The names of the test functions in a file that run a loom model."""
+    tests = re.split(r"^\s*#\[test\]", source, flags=re.MULTILINE)[1:]
+    found = []
+    for test in tests:
+        name = re.search(r"\bfn (\w+)", test)
+        if name and re.search(r"\bmodel\(|\.check\(", test):
+            found.append(name[1])
+    return found
+
+
+def main() -> int:
+    listed = subprocess.run(
+        [*LIST, *FOLDER, "loom_", "--", "--list"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    executed = {line.removesuffix(": test").rpartition("::")[2] for line in listed.splitlines()}
+    passed = failed = 0
+    for path in sorted((ROOT / "core" / "src").rglob("*.rs")):
+        for name in models(path.read_text()):
+            if name in executed:
+                passed += 1
+            else:
+                failed += 1
+                print(f"{path.relative_to(ROOT)}: {name} is not executed by the loom run")
+    if passed + failed == 0:
+        print("no loom model found: the search is broken")
+        failed = 1
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
