@@ -1,0 +1,6 @@
+//! Readiness of file descriptors.
+
+mod interest;
+pub(crate) mod sys;
+
+pub use interest::{Interest, Ready};

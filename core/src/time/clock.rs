@@ -1,0 +1,70 @@
+//! The translation between instants and a wheel's ticks.
+
+use std::time::{Duration, Instant};
+
+use super::TICK_SHIFT;
+
+/// Counts ticks from the moment it was made.
+///
+/// A deadline is rounded up to a tick and the present is rounded down, which is why no timer is
+/// ever early.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        Clock { origin: Instant::now() }
+    }
+
+    /// The first tick at which `deadline` has passed.
+    pub(crate) fn deadline(&self, deadline: Instant) -> u64 {
+        let nanos = nanoseconds(deadline.saturating_duration_since(self.origin));
+        nanos.div_ceil(1 << TICK_SHIFT)
+    }
+
+    /// The last tick that has passed at `now`.
+    pub(crate) fn elapsed(&self, now: Instant) -> u64 {
+        nanoseconds(now.saturating_duration_since(self.origin)) >> TICK_SHIFT
+    }
+
+    /// When `tick` begins; `None` if that is further away than an `Instant` can tell.
+    pub(crate) fn instant(&self, tick: u64) -> Option<Instant> {
+        self.origin.checked_add(Duration::from_nanos(tick.checked_mul(1 << TICK_SHIFT)?))
+    }
+}
+
+/// 584 years of them; longer is for ever.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// `Instant::now() + delay`, or a point so far away that it never comes.
+pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
+    // Some systems' clocks overflow early; thirty years is what tokio uses as "never" too.
+    now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365 * 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_round_up_and_the_present_rounds_down() {
+        let clock = Clock::new();
+        let tick = Duration::from_nanos(1 << TICK_SHIFT);
+        let just_after = clock.origin + tick + Duration::from_nanos(1);
+        assert_eq!(clock.deadline(just_after), 2);
+        assert_eq!(clock.elapsed(just_after), 1);
+        assert_eq!(clock.deadline(clock.origin + tick), 1);
+        assert_eq!(clock.instant(2), Some(clock.origin + 2 * tick));
+    }
+
+    #[test]
+    fn an_endless_delay_does_not_overflow() {
+        let clock = Clock::new();
+        let never = after(Instant::now(), Duration::MAX);
+        assert!(clock.deadline(never) > clock.elapsed(Instant::now()));
+    }
+}

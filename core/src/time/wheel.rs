@@ -1,0 +1,496 @@
+//! A hierarchical timing wheel: a pure structure that knows neither clock nor thread.
+//!
+//! The algorithm is Varghese and Lauck's ("Hashed and Hierarchical Timing Wheels", SOSP 1987),
+//! with Tokio's choice of level: time is a number written in base 64, and an entry lives on the
+//! level of the highest digit in which its time differs from the wheel's own (`elapsed`), in the
+//! slot that this digit names. From that follow the invariants:
+//!
+//! 1. Every entry in a slot is later than `elapsed`, and its slot's digit is above `elapsed`'s digit
+//!    on that level. So the earliest slot is the lowest occupied one of the lowest occupied level.
+//! 2. `elapsed` never passes the start of an occupied slot without emptying it: entries of level 0
+//!    fire, those of a higher level are placed anew, which brings them down at least one level.
+//! 3. Two entries for the same tick are always in the same list, in order of insertion, because
+//!    both are placed by the same `elapsed` and a list is moved from its front to another's back.
+//!
+//! Insert and remove are O(1); an entry is moved at most once for each level before it fires.
+//! Memory is the caller's: a [`Node`] is linked into the wheel where it stands.
+
+use std::ptr::NonNull;
+
+/// Digits are in base 64, so that one `u64` tells which slots of a level are occupied.
+const LEVEL_BITS: u32 = 6;
+const SLOTS: usize = 1 << LEVEL_BITS;
+/// Enough levels for every `u64` of nanoseconds at [`TICK_SHIFT`](super::TICK_SHIFT).
+const LEVELS: usize = (u64::BITS - super::TICK_SHIFT).div_ceil(LEVEL_BITS) as usize;
+/// The list of entries whose time had come when they were inserted.
+const DUE: usize = LEVELS * SLOTS;
+/// The list of entries that [`Wheel::advance`] has found to be due.
+const FIRED: usize = DUE + 1;
+const LISTS: usize = FIRED + 1;
+/// A node that is in no list.
+const UNLINKED: u16 = u16::MAX;
+/// How many entries of a slot [`Wheel::earliest`] looks at before it takes the slot's start for an
+/// answer. A loop with few timers sleeps exactly as long as it may; a slot with many has an entry
+/// near its start anyhow.
+const SCAN: usize = 16;
+
+/// One entry's links. The owner embeds it, and keeps it in place while it is linked.
+#[derive(Debug)]
+pub(crate) struct Node {
+    next: Option<NonNull<Node>>,
+    prev: Option<NonNull<Node>>,
+    when: u64,
+    list: u16,
+}
+
+impl Node {
+    pub(crate) const fn new() -> Node {
+        Node { next: None, prev: None, when: 0, list: UNLINKED }
+    }
+
+    /// Whether the node is in a wheel, fired ones that were not yet taken included.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.list != UNLINKED
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct List {
+    head: Option<NonNull<Node>>,
+    tail: Option<NonNull<Node>>,
+}
+
+/// See the module's documentation. Times are in ticks since an origin that the owner knows.
+pub(crate) struct Wheel {
+    elapsed: u64,
+    occupied: [u64; LEVELS],
+    lists: Box<[List; LISTS]>,
+    len: usize,
+    /// A lower bound of the earliest time, if it is known.
+    earliest: Option<u64>,
+}
+
+// SAFETY: the wheel owns no thread-bound data; the nodes are reached only through it, and `insert`
+// makes its caller answer for them.
+unsafe impl Send for Wheel {}
+
+impl Wheel {
+    pub(crate) fn new() -> Wheel {
+        let lists = vec![List::default(); LISTS].into_boxed_slice();
+        Wheel {
+            elapsed: 0,
+            occupied: [0; LEVELS],
+            lists: lists.try_into().unwrap_or_else(|_| unreachable!("made with this length")),
+            len: 0,
+            earliest: None,
+        }
+    }
+
+    /// Entries that are linked, fired ones that were not yet taken included.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds `node`, to fire when the wheel is advanced to `when` or later.
+    ///
+    /// # Safety
+    /// `node` is valid, unlinked, and stays in place and valid until it is taken by
+    /// [`pop`](Self::pop) or [`remove`](Self::remove)d. Nobody else touches it in the meantime.
+    pub(crate) unsafe fn insert(&mut self, node: NonNull<Node>, when: u64) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            debug_assert!(!node.as_ref().is_linked());
+            (*node.as_ptr()).when = when;
+            self.place(node);
+        }
+        // An empty wheel knows its earliest again; one that has forgotten it still does not.
+        if self.len == 0 || self.earliest.is_some_and(|earliest| when < earliest) {
+            self.earliest = Some(when);
+        }
+        self.len += 1;
+    }
+
+    /// Takes `node` out, if it is in.
+    ///
+    /// # Safety
+    /// `node` is valid, and if it is linked, it is linked into this wheel.
+    pub(crate) unsafe fn remove(&mut self, node: NonNull<Node>) -> bool {
+        // SAFETY: the caller's promise.
+        let (list, when) = unsafe { (node.as_ref().list, node.as_ref().when) };
+        if list == UNLINKED {
+            return false;
+        }
+        let list = usize::from(list);
+        // SAFETY: `list` is the list that the node is in.
+        unsafe { self.unlink(node, list) };
+        if list < DUE && self.lists[list].head.is_none() {
+            self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
+        }
+        if self.earliest == Some(when) {
+            self.earliest = None;
+        }
+        true
+    }
+
+    /// A time before which nothing is due: the earliest entry's, or at worst the start of the slot
+    /// that holds it. `None` if the wheel is empty.
+    pub(crate) fn earliest(&mut self) -> Option<u64> {
+        if self.len == 0 {
+            return None;
+        }
+        if self.earliest.is_none() {
+            self.earliest = Some(self.find_earliest());
+        }
+        self.earliest
+    }
+
+    fn find_earliest(&self) -> u64 {
+        if self.lists[DUE].head.is_some() || self.lists[FIRED].head.is_some() {
+            return self.elapsed;
+        }
+        let (level, slot, start) = self.next_slot().expect("a wheel with entries has a slot");
+        if level == 0 {
+            return start;
+        }
+        let mut earliest = u64::MAX;
+        let mut cursor = self.lists[level * SLOTS + slot].head;
+        for _ in 0..SCAN {
+            let Some(node) = cursor else { return earliest };
+            // SAFETY: nodes in a list are valid, by `insert`.
+            let node = unsafe { node.as_ref() };
+            earliest = earliest.min(node.when);
+            cursor = node.next;
+        }
+        if cursor.is_some() { start } else { earliest }
+    }
+
+    /// Moves time to `now`: everything due by then is set aside for [`pop`](Self::pop), in order of
+    /// time, and in order of insertion where times are equal.
+    pub(crate) fn advance(&mut self, now: u64) {
+        if self.earliest.is_some_and(|earliest| earliest > now) {
+            // Still before everything; `elapsed` may stay behind.
+            return;
+        }
+        self.fire_list(DUE);
+        while let Some((level, slot, start)) = self.next_slot() {
+            if start > now {
+                break;
+            }
+            debug_assert!(start >= self.elapsed);
+            self.elapsed = start;
+            self.occupied[level] &= !(1 << slot);
+            let list = level * SLOTS + slot;
+            if level == 0 {
+                self.fire_list(list);
+            } else {
+                self.cascade(list);
+                // Those for this very tick were placed among the due.
+                self.fire_list(DUE);
+            }
+        }
+        self.elapsed = self.elapsed.max(now);
+        self.earliest = None;
+    }
+
+    /// The next of those that [`advance`](Self::advance) has set aside; it is the caller's again.
+    pub(crate) fn pop(&mut self) -> Option<NonNull<Node>> {
+        let node = self.lists[FIRED].head?;
+        // SAFETY: nodes in a list are valid, and this one is in FIRED.
+        unsafe { self.unlink(node, FIRED) };
+        Some(node)
+    }
+
+    /// Takes any entry out: for the end of the wheel.
+    pub(crate) fn pop_any(&mut self) -> Option<NonNull<Node>> {
+        if self.len == 0 {
+            return None;
+        }
+        let node = self.lists.iter().find_map(|list| list.head)?;
+        // SAFETY: nodes in a list are valid, and linked into this wheel.
+        unsafe { self.remove(node) };
+        Some(node)
+    }
+
+    fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        let level = self.occupied.iter().position(|&slots| slots != 0)?;
+        let slot = self.occupied[level].trailing_zeros() as usize;
+        let shift = level as u32 * LEVEL_BITS;
+        // The digits above this level are `elapsed`'s, those below are zero.
+        let above = self.elapsed.checked_shr(shift + LEVEL_BITS).unwrap_or(0);
+        let start = ((above << LEVEL_BITS) | slot as u64) << shift;
+        Some((level, slot, start))
+    }
+
+    /// # Safety
+    /// `node` is valid and unlinked, its `when` is set, and the promise of `insert` holds for it.
+    unsafe fn place(&mut self, node: NonNull<Node>) {
+        // SAFETY: the caller's promise.
+        let when = unsafe { node.as_ref().when };
+        let list = if when <= self.elapsed {
+            DUE
+        } else {
+            let level = ((63 - (when ^ self.elapsed).leading_zeros()) / LEVEL_BITS) as usize;
+            let slot = (when >> (level as u32 * LEVEL_BITS)) as usize % SLOTS;
+            self.occupied[level] |= 1 << slot;
+            level * SLOTS + slot
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.append(node, list) };
+    }
+
+    /// # Safety
+    /// As for `place`.
+    unsafe fn append(&mut self, node: NonNull<Node>, list: usize) {
+        let ends = &mut self.lists[list];
+        // SAFETY: `node` is valid by the caller's promise, the old tail by `insert`'s.
+        unsafe {
+            (*node.as_ptr()).list = list as u16;
+            (*node.as_ptr()).next = None;
+            (*node.as_ptr()).prev = ends.tail;
+            match ends.tail {
+                Some(tail) => (*tail.as_ptr()).next = Some(node),
+                None => ends.head = Some(node),
+            }
+        }
+        ends.tail = Some(node);
+    }
+
+    /// # Safety
+    /// `node` is in `list`.
+    unsafe fn unlink(&mut self, node: NonNull<Node>, list: usize) {
+        let ends = &mut self.lists[list];
+        // SAFETY: a linked node and its neighbours are valid, by `insert`.
+        unsafe {
+            let (prev, next) = (node.as_ref().prev, node.as_ref().next);
+            match prev {
+                Some(prev) => (*prev.as_ptr()).next = next,
+                None => ends.head = next,
+            }
+            match next {
+                Some(next) => (*next.as_ptr()).prev = prev,
+                None => ends.tail = prev,
+            }
+            (*node.as_ptr()).list = UNLINKED;
+            (*node.as_ptr()).next = None;
+            (*node.as_ptr()).prev = None;
+        }
+        self.len -= 1;
+    }
+
+    /// Appends the whole of `list` to the fired ones.
+    fn fire_list(&mut self, list: usize) {
+        let taken = std::mem::take(&mut self.lists[list]);
+        let Some(head) = taken.head else { return };
+        let mut cursor = Some(head);
+        while let Some(node) = cursor {
+            // SAFETY: nodes in a list are valid, by `insert`.
+            unsafe {
+                (*node.as_ptr()).list = FIRED as u16;
+                cursor = node.as_ref().next;
+            }
+        }
+        let fired = &mut self.lists[FIRED];
+        // SAFETY: as above.
+        unsafe { (*head.as_ptr()).prev = fired.tail };
+        match fired.tail {
+            // SAFETY: as above.
+            Some(tail) => unsafe { (*tail.as_ptr()).next = Some(head) },
+            None => fired.head = Some(head),
+        }
+        fired.tail = taken.tail;
+    }
+
+    fn cascade(&mut self, list: usize) {
+        let mut cursor = std::mem::take(&mut self.lists[list]).head;
+        while let Some(node) = cursor {
+            // SAFETY: nodes in a list are valid; this one has just left its list, and its links
+            // are written before anybody reads them.
+            unsafe {
+                cursor = node.as_ref().next;
+                self.place(node);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Wheel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wheel").field("elapsed", &self.elapsed).field("len", &self.len).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, HashMap};
+
+    /// A wheel whose nodes are boxed and known by a number.
+    struct Numbered {
+        wheel: Wheel,
+        nodes: HashMap<u32, Box<Node>>,
+        ids: HashMap<NonNull<Node>, u32>,
+    }
+
+    impl Numbered {
+        fn new() -> Numbered {
+            Numbered { wheel: Wheel::new(), nodes: HashMap::new(), ids: HashMap::new() }
+        }
+
+        fn insert(&mut self, id: u32, when: u64) {
+            let mut node = Box::new(Node::new());
+            let pointer = NonNull::from(&mut *node);
+            self.nodes.insert(id, node);
+            self.ids.insert(pointer, id);
+            // SAFETY: the box stays in the map until it is popped or removed.
+            unsafe { self.wheel.insert(pointer, when) };
+        }
+
+        fn remove(&mut self, id: u32) -> bool {
+            let Some(node) = self.nodes.get_mut(&id) else { return false };
+            let pointer = NonNull::from(&mut **node);
+            // SAFETY: the node was inserted into this wheel.
+            let removed = unsafe { self.wheel.remove(pointer) };
+            self.forget(pointer);
+            removed
+        }
+
+        fn forget(&mut self, pointer: NonNull<Node>) -> u32 {
+            let id = self.ids.remove(&pointer).expect("a known node");
+            self.nodes.remove(&id);
+            id
+        }
+
+        fn fire(&mut self, now: u64) -> Vec<u32> {
+            self.wheel.advance(now);
+            std::iter::from_fn(|| {
+                let node = self.wheel.pop()?;
+                Some(self.forget(node))
+            })
+            .collect()
+        }
+    }
+
+    #[test]
+    fn equal_times_fire_in_order_of_insertion_across_levels() {
+        let mut wheel = Numbered::new();
+        let when = 3 * 64 * 64 + 5;
+        wheel.insert(1, when);
+        assert!(wheel.fire(3 * 64 * 64 - 1).is_empty());
+        wheel.insert(2, when);
+        assert!(wheel.fire(3 * 64 * 64 + 1).is_empty());
+        wheel.insert(3, when);
+        assert_eq!(wheel.fire(when), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_time_that_has_come_fires_at_the_next_advance() {
+        let mut wheel = Numbered::new();
+        wheel.fire(1000);
+        wheel.insert(1, 1000);
+        wheel.insert(2, 3);
+        assert!(wheel.wheel.earliest().is_some_and(|earliest| earliest <= 1000));
+        assert_eq!(wheel.fire(1000), [1, 2]);
+    }
+
+    #[test]
+    fn the_end_of_time_is_a_time() {
+        let mut wheel = Numbered::new();
+        let end = u64::MAX >> super::super::TICK_SHIFT;
+        wheel.insert(1, end);
+        wheel.insert(2, 7);
+        assert_eq!(wheel.fire(end - 1), [2]);
+        assert_eq!(wheel.wheel.earliest(), Some(end));
+        assert_eq!(wheel.fire(end), [1]);
+    }
+
+    #[test]
+    fn a_fired_entry_can_still_be_removed() {
+        let mut wheel = Numbered::new();
+        for id in 0..4 {
+            wheel.insert(id, 10);
+        }
+        wheel.wheel.advance(10);
+        assert!(wheel.remove(2));
+        assert_eq!(wheel.fire(10), [0, 1, 3]);
+        assert_eq!(wheel.wheel.len(), 0);
+    }
+
+    #[test]
+    fn pop_any_empties_the_wheel() {
+        let mut wheel = Numbered::new();
+        for id in 0..100 {
+            wheel.insert(id, u64::from(id).pow(4));
+        }
+        let mut count = 0;
+        while let Some(node) = wheel.wheel.pop_any() {
+            wheel.forget(node);
+            count += 1;
+        }
+        assert_eq!(count, 100);
+        assert_eq!(wheel.wheel.earliest(), None);
+    }
+
+    /// A distance of any magnitude up to the wheel's whole range.
+    fn distance(rng: &mut fastrand::Rng) -> u64 {
+        let bits = rng.u32(0..=(u64::BITS - super::super::TICK_SHIFT));
+        rng.u64(..) >> (63 - bits.min(50)) >> 1
+    }
+
+    #[test]
+    fn behaves_as_a_sorted_map_does() {
+        for seed in 0..if cfg!(miri) { 2 } else { 60 } {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut wheel = Numbered::new();
+            let mut twin: BTreeMap<(u64, u32), ()> = BTreeMap::new();
+            let mut whens: HashMap<u32, u64> = HashMap::new();
+            let mut now = 0u64;
+            for id in 0..if cfg!(miri) { 150 } else { 3000 } {
+                match rng.u32(0..10) {
+                    0..=5 => {
+                        // Some in the past, some crowded onto a few ticks.
+                        let when: u64 = match rng.u32(0..8) {
+                            0 => now.saturating_sub(distance(&mut rng)),
+                            1..=3 => now + rng.u64(0..200),
+                            _ => now + distance(&mut rng),
+                        };
+                        wheel.insert(id, when);
+                        // What is before the wheel's own time fires in order of insertion.
+                        let when = when.max(wheel.wheel.elapsed);
+                        twin.insert((when, id), ());
+                        whens.insert(id, when);
+                    }
+                    6..=7 => {
+                        let known: Vec<u32> = whens.keys().copied().collect();
+                        if !known.is_empty() {
+                            let victim = known[rng.usize(..known.len())];
+                            assert!(wheel.remove(victim));
+                            let when = whens.remove(&victim).expect("it is known");
+                            twin.remove(&(when, victim));
+                        }
+                    }
+                    _ => {
+                        now += if rng.bool() { rng.u64(0..300) } else { distance(&mut rng) >> 4 };
+                        let mut expected = Vec::new();
+                        while let Some((&(when, id), ())) = twin.first_key_value() {
+                            if when > now {
+                                break;
+                            }
+                            twin.pop_first();
+                            whens.remove(&id);
+                            expected.push(id);
+                        }
+                        assert_eq!(wheel.fire(now), expected, "seed {seed} at {now}");
+                    }
+                }
+                assert_eq!(wheel.wheel.len(), twin.len());
+                let earliest = twin.first_key_value().map(|(&(when, _), ())| when);
+                let bound = wheel.wheel.earliest();
+                assert_eq!(bound.is_some(), earliest.is_some());
+                assert!(bound <= earliest, "seed {seed}: {bound:?} is later than {earliest:?}");
+                if twin.len() <= SCAN {
+                    assert!(bound >= earliest.map(|earliest| earliest.min(now)));
+                }
+            }
+        }
+    }
+}
