@@ -3,5 +3,8 @@
 //!
 //! This crate knows nothing of C, Python or JavaScript; the C API and the bindings stand on it.
 
+pub mod event_loop;
+pub mod reactor;
 mod shim;
 pub mod task;
+pub mod time;

@@ -36,19 +36,19 @@
 //! one enters after the bit is set. No step waits for another thread, so a signal handler may ring
 //! at any time, even while its own thread is in the middle of closing.
 
-use crate::shim::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::shim::sync::atomic::{AtomicUsize, Ordering};
 
-const WAITING: u8 = 0;
-const RUNNING: u8 = 1;
-const NOTIFIED: u8 = 2;
+const WAITING: usize = 0;
+const RUNNING: usize = 1;
+const NOTIFIED: usize = 2;
 
 /// The word that decides whether a wake rings. See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct WakeState(AtomicU8);
+pub(crate) struct WakeState(AtomicUsize);
 
 impl WakeState {
     pub(crate) fn new() -> WakeState {
-        WakeState(AtomicU8::new(WAITING))
+        WakeState(AtomicUsize::new(WAITING))
     }
 
     /// Any thread: leaves a wake. Whether the caller has to ring.

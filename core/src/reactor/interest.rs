@@ -36,7 +36,11 @@ impl Interest {
 
     /// The set that `bits` names, or `None` if it has a bit that means nothing.
     pub const fn from_bits(bits: u8) -> Option<Interest> {
-        if bits & !Self::ALL == 0 { Some(Interest(bits)) } else { None }
+        if bits & !Self::ALL == 0 {
+            Some(Interest(bits))
+        } else {
+            None
+        }
     }
 }
 
@@ -90,8 +94,6 @@ impl Ready {
     /// An error is pending (`POLLERR`).
     pub const ERROR: Ready = Ready(32);
 
-    pub(crate) const ALL: u8 = 63;
-
     /// Whether every part of `other` is part of `self`.
     pub const fn contains(self, other: Ready) -> bool {
         self.0 & other.0 == other.0
@@ -125,10 +127,6 @@ impl Ready {
     /// The set as a number; each constant's value is stable.
     pub const fn bits(self) -> u8 {
         self.0
-    }
-
-    pub(crate) const fn from_bits_truncated(bits: u8) -> Ready {
-        Ready(bits & Self::ALL)
     }
 
     /// What is left for an owner who asked for `interest`: failures always, the rest if asked for.
@@ -192,7 +190,7 @@ mod tests {
 
     #[test]
     fn failures_pass_every_mask() {
-        let all = Ready::from_bits_truncated(255);
+        let all = Ready(63);
         assert_eq!(
             all.masked(Interest::READ),
             Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR
@@ -202,13 +200,19 @@ mod tests {
 
     #[test]
     fn unknown_interest_bits_are_refused() {
-        assert_eq!(Interest::from_bits(3), Some(Interest::READ | Interest::WRITE));
+        assert_eq!(
+            Interest::from_bits(3),
+            Some(Interest::READ | Interest::WRITE)
+        );
         assert_eq!(Interest::from_bits(8), None);
     }
 
     #[test]
     fn sets_print_their_names() {
-        assert_eq!(format!("{:?}", Interest::READ | Interest::WRITE), "READ | WRITE");
+        assert_eq!(
+            format!("{:?}", Interest::READ | Interest::WRITE),
+            "READ | WRITE"
+        );
         assert_eq!(format!("{:?}", Ready::NONE), "NONE");
     }
 }

@@ -2,5 +2,6 @@
 
 mod interest;
 pub(crate) mod sys;
+pub(crate) mod token;
 
 pub use interest::{Interest, Ready};

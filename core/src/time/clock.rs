@@ -15,7 +15,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock { origin: Instant::now() }
+        Clock {
+            origin: Instant::now(),
+        }
     }
 
     /// The first tick at which `deadline` has passed.
@@ -31,7 +33,8 @@ impl Clock {
 
     /// When `tick` begins; `None` if that is further away than an `Instant` can tell.
     pub(crate) fn instant(&self, tick: u64) -> Option<Instant> {
-        self.origin.checked_add(Duration::from_nanos(tick.checked_mul(1 << TICK_SHIFT)?))
+        self.origin
+            .checked_add(Duration::from_nanos(tick.checked_mul(1 << TICK_SHIFT)?))
     }
 }
 
@@ -43,7 +46,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// `Instant::now() + delay`, or a point so far away that it never comes.
 pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
     // Some systems' clocks overflow early; thirty years is what tokio uses as "never" too.
-    now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365 * 30))
+    now.checked_add(delay)
+        .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365 * 30))
 }
 
 #[cfg(test)]

@@ -45,7 +45,12 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) const fn new() -> Node {
-        Node { next: None, prev: None, when: 0, list: UNLINKED }
+        Node {
+            next: None,
+            prev: None,
+            when: 0,
+            list: UNLINKED,
+        }
     }
 
     /// Whether the node is in a wheel, fired ones that were not yet taken included.
@@ -80,7 +85,9 @@ impl Wheel {
         Wheel {
             elapsed: 0,
             occupied: [0; LEVELS],
-            lists: lists.try_into().unwrap_or_else(|_| unreachable!("made with this length")),
+            lists: lists
+                .try_into()
+                .unwrap_or_else(|_| unreachable!("made with this length")),
             len: 0,
             earliest: None,
         }
@@ -89,6 +96,11 @@ impl Wheel {
     /// Entries that are linked, fired ones that were not yet taken included.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether an entry waits whose time had come when it was inserted.
+    pub(crate) fn has_due(&self) -> bool {
+        self.lists[DUE].head.is_some()
     }
 
     /// Adds `node`, to fire when the wheel is advanced to `when` or later.
@@ -315,7 +327,10 @@ impl Wheel {
 
 impl std::fmt::Debug for Wheel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wheel").field("elapsed", &self.elapsed).field("len", &self.len).finish()
+        f.debug_struct("Wheel")
+            .field("elapsed", &self.elapsed)
+            .field("len", &self.len)
+            .finish()
     }
 }
 
@@ -333,7 +348,11 @@ mod tests {
 
     impl Numbered {
         fn new() -> Numbered {
-            Numbered { wheel: Wheel::new(), nodes: HashMap::new(), ids: HashMap::new() }
+            Numbered {
+                wheel: Wheel::new(),
+                nodes: HashMap::new(),
+                ids: HashMap::new(),
+            }
         }
 
         fn insert(&mut self, id: u32, when: u64) {
@@ -346,7 +365,9 @@ mod tests {
         }
 
         fn remove(&mut self, id: u32) -> bool {
-            let Some(node) = self.nodes.get_mut(&id) else { return false };
+            let Some(node) = self.nodes.get_mut(&id) else {
+                return false;
+            };
             let pointer = NonNull::from(&mut **node);
             // SAFETY: the node was inserted into this wheel.
             let removed = unsafe { self.wheel.remove(pointer) };
@@ -388,7 +409,12 @@ mod tests {
         wheel.fire(1000);
         wheel.insert(1, 1000);
         wheel.insert(2, 3);
-        assert!(wheel.wheel.earliest().is_some_and(|earliest| earliest <= 1000));
+        assert!(
+            wheel
+                .wheel
+                .earliest()
+                .is_some_and(|earliest| earliest <= 1000)
+        );
         assert_eq!(wheel.fire(1000), [1, 2]);
     }
 
@@ -469,7 +495,11 @@ mod tests {
                         }
                     }
                     _ => {
-                        now += if rng.bool() { rng.u64(0..300) } else { distance(&mut rng) >> 4 };
+                        now += if rng.bool() {
+                            rng.u64(0..300)
+                        } else {
+                            distance(&mut rng) >> 4
+                        };
                         let mut expected = Vec::new();
                         while let Some((&(when, id), ())) = twin.first_key_value() {
                             if when > now {
@@ -486,8 +516,15 @@ mod tests {
                 let earliest = twin.first_key_value().map(|(&(when, _), ())| when);
                 let bound = wheel.wheel.earliest();
                 assert_eq!(bound.is_some(), earliest.is_some());
-                assert!(bound <= earliest, "seed {seed}: {bound:?} is later than {earliest:?}");
+                assert!(
+                    bound <= earliest,
+                    "seed {seed}: {bound:?} is later than {earliest:?}"
+                );
                 if twin.len() <= SCAN {
+                    // Looked for anew, it is exact.
+                    wheel.wheel.earliest = None;
+                    let bound = wheel.wheel.earliest();
+                    let bound = bound.map(|bound| bound.max(wheel.wheel.elapsed));
                     assert!(bound >= earliest.map(|earliest| earliest.min(now)));
                 }
             }

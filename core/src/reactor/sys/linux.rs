@@ -32,7 +32,10 @@ pub(crate) struct Poller {
 
 impl Poller {
     pub(crate) fn new() -> io::Result<Poller> {
-        Ok(Poller { poll: mio::Poll::new()?, nanoseconds: AtomicBool::new(true) })
+        Ok(Poller {
+            poll: mio::Poll::new()?,
+            nanoseconds: AtomicBool::new(true),
+        })
     }
 
     /// The descriptor that a host can sleep on.
@@ -47,7 +50,9 @@ impl Poller {
         let buffer = events.buffer.as_mut_ptr();
         let n = if self.nanoseconds.load(Ordering::Relaxed) {
             let timeout = timeout.map(timespec);
-            let pointer = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            let pointer = timeout
+                .as_ref()
+                .map_or(std::ptr::null(), std::ptr::from_ref);
             // SAFETY: `buffer` has room for CAPACITY events, `pointer` is null or a timespec that
             // outlives the call, and a null signal mask is allowed.
             unsafe {
@@ -123,7 +128,14 @@ impl Poller {
 
     /// Takes `fd` out of the set: no wait that begins later reports it.
     pub(crate) fn remove(&self, fd: RawFd) -> io::Result<()> {
-        control(self.fd(), libc::EPOLL_CTL_DEL, fd, 0, Interest::NONE, Mode::Level)
+        control(
+            self.fd(),
+            libc::EPOLL_CTL_DEL,
+            fd,
+            0,
+            Interest::NONE,
+            Mode::Level,
+        )
     }
 
     /// To be called after the owner of a level-triggered descriptor has been told. epoll keeps
@@ -173,7 +185,10 @@ fn control(
     interest: Interest,
     mode: Mode,
 ) -> io::Result<()> {
-    let mut event = libc::epoll_event { events: epoll_bits(interest, mode), u64: token };
+    let mut event = libc::epoll_event {
+        events: epoll_bits(interest, mode),
+        u64: token,
+    };
     // SAFETY: `event` is valid for the duration of the call.
     if unsafe { libc::epoll_ctl(epoll, operation, fd, &mut event) } == 0 {
         Ok(())
@@ -250,7 +265,10 @@ pub(crate) struct Events {
 impl Events {
     pub(crate) fn new() -> Events {
         let none = libc::epoll_event { events: 0, u64: 0 };
-        Events { buffer: vec![none; CAPACITY].into_boxed_slice(), len: 0 }
+        Events {
+            buffer: vec![none; CAPACITY].into_boxed_slice(),
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -264,7 +282,10 @@ impl Events {
 
     pub(crate) fn get(&self, index: usize) -> Event {
         let event = self.buffer[..self.len][index];
-        Event { token: event.u64, ready: ready_of(event.events) }
+        Event {
+            token: event.u64,
+            ready: ready_of(event.events),
+        }
     }
 }
 
@@ -344,12 +365,21 @@ impl Alarm {
     pub(crate) fn set(&self, after: Duration) -> io::Result<()> {
         // Zero would disarm it.
         let after = timespec(after.max(Duration::from_nanos(1)));
-        let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let spec = libc::itimerspec { it_interval: never, it_value: after };
-        // SAFETY: `spec` is valid for the duration of the call; no old value is asked for.
-        let result = unsafe {
-            libc::timerfd_settime(self.0.as_raw_fd(), 0, &spec, std::ptr::null_mut())
+        let never = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
         };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        let spec = libc::itimerspec {
+            it_interval: never,
+            it_value: after,
+        };
+        // SAFETY: `spec` is valid for the duration of the call; no old value is asked for.
+        let result =
+            unsafe { libc::timerfd_settime(self.0.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 }

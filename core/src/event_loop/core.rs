@@ -1,0 +1,363 @@
+//! The inside of a loop: what its handles share, and the steps of a turn.
+
+use std::any::Any;
+use std::cell::{Cell, Ref, RefCell};
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::shared::{Message, Shared};
+use super::timer::Timers;
+use super::watch::{Found, WatchTable};
+use super::{Hooks, Turn};
+use crate::reactor::Ready;
+use crate::reactor::sys::{Alarm, Bell, Events, Mode, Poller};
+use crate::reactor::token::{self, Token, WatchKey};
+
+type OnPanic = Rc<dyn Fn(Box<dyn Any + Send>)>;
+
+pub(super) struct Core {
+    pub(super) shared: Arc<Shared>,
+    /// `None` once the loop is gone, for handles on it may live on.
+    poller: RefCell<Option<Poller>>,
+    closed: Cell<bool>,
+    events: RefCell<Events>,
+    pub(super) watches: RefCell<WatchTable>,
+    pub(super) timers: Timers,
+    /// Watches and timers that are active and referenced.
+    held: Cell<usize>,
+    turning: Cell<bool>,
+    turn_number: Cell<u64>,
+    /// Whether the last turn left something to do.
+    more: Cell<bool>,
+    /// Whether a report came for a watch that is long gone.
+    haunted: Cell<bool>,
+    hooks: RefCell<Rc<Hooks>>,
+    on_panic: RefCell<Option<OnPanic>>,
+    batch: RefCell<Vec<Message>>,
+    embedding: RefCell<Option<Embedding>>,
+}
+
+/// What a host needs that sleeps on the loop's descriptor.
+struct Embedding {
+    alarm: Option<Alarm>,
+    /// When the alarm goes off.
+    set_for: Option<Instant>,
+}
+
+impl Core {
+    pub(super) fn new() -> io::Result<Rc<Core>> {
+        let poller = Poller::new()?;
+        let bell = Bell::new(&poller, token::BELL)?;
+        Ok(Rc::new(Core {
+            shared: Shared::new(bell),
+            poller: RefCell::new(Some(poller)),
+            closed: Cell::new(false),
+            events: RefCell::new(Events::new()),
+            watches: RefCell::default(),
+            timers: Timers::new(),
+            held: Cell::new(0),
+            turning: Cell::new(false),
+            turn_number: Cell::new(0),
+            more: Cell::new(false),
+            haunted: Cell::new(false),
+            hooks: RefCell::default(),
+            on_panic: RefCell::default(),
+            batch: RefCell::default(),
+            embedding: RefCell::new(None),
+        }))
+    }
+
+    /// The set that the loop waits on. Only called while the loop is there.
+    pub(super) fn poller(&self) -> Ref<'_, Poller> {
+        Ref::map(self.poller.borrow(), |poller| {
+            poller.as_ref().expect("the loop is there")
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    pub(super) fn turn_number(&self) -> u64 {
+        self.turn_number.get()
+    }
+
+    pub(super) fn hold(&self) {
+        self.held.set(self.held.get() + 1);
+    }
+
+    pub(super) fn release(&self) {
+        self.held.set(self.held.get() - 1);
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.held.get() > 0
+            || self.shared.kept.load(Ordering::Acquire) > 0
+            || self.shared.has_messages()
+    }
+
+    pub(super) fn set_hooks(&self, hooks: Hooks) {
+        let old = self.hooks.replace(Rc::new(hooks));
+        drop(old);
+    }
+
+    pub(super) fn set_on_panic(&self, on_panic: Option<OnPanic>) {
+        let old = self.on_panic.replace(on_panic);
+        drop(old);
+    }
+
+    /// Runs foreign code. A panic ends here: it is handed to `on_panic`, and the loop goes on.
+    pub(super) fn contain(&self, f: impl FnOnce()) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            self.panicked(payload);
+        }
+    }
+
+    #[cold]
+    fn panicked(&self, payload: Box<dyn Any + Send>) {
+        let on_panic = self.on_panic.borrow().clone();
+        let report = AssertUnwindSafe(move || match on_panic {
+            Some(on_panic) => on_panic(payload),
+            None => drop(payload),
+        });
+        if let Err(second) = catch_unwind(report) {
+            // Whoever panics while a panic is reported is not asked again, not even to drop.
+            std::mem::forget(second);
+        }
+    }
+
+    pub(super) fn turn(&self, timeout: Option<Duration>) -> io::Result<Turn> {
+        if self.turning.replace(true) {
+            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+        }
+        let _turning = Turning(&self.turning);
+        self.turn_number.set(self.turn_number.get() + 1);
+        self.wait(timeout)?;
+        self.shared.wake.begin();
+        // Before any callback: what a callback of this turn sets is not due in this turn.
+        self.timers.advance();
+        self.deliver_messages();
+        self.fire_timers();
+        self.dispatch_events();
+        if self.haunted.take() {
+            self.exorcise()?;
+        }
+        let hooks = self.hooks.borrow().clone();
+        if let Some(after_turn) = &hooks.after_turn {
+            self.contain(after_turn);
+        }
+        drop(hooks);
+        self.finish()
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = match self.next_timeout() {
+            Some(next) => Some(timeout.map_or(next, |timeout| timeout.min(next))),
+            None => timeout,
+        };
+        let poller = self.poller();
+        let mut events = self.events.borrow_mut();
+        if timeout == Some(Duration::ZERO) {
+            return poller.wait(&mut events, timeout);
+        }
+        let hooks = self.hooks.borrow().clone();
+        if let Some(before_wait) = &hooks.before_wait {
+            self.contain(before_wait);
+        }
+        let result = poller.wait(&mut events, timeout);
+        if let Some(after_wait) = &hooks.after_wait {
+            self.contain(after_wait);
+        }
+        result
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Duration> {
+        if self.more.get() || self.shared.wake.is_notified() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.timers.next_deadline()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn deliver_messages(&self) {
+        let mut batch = self.batch.take();
+        self.shared.receive(&mut batch);
+        for message in batch.drain(..) {
+            match message {
+                Message::Call(call) => self.contain(call),
+            }
+        }
+        self.batch.replace(batch);
+    }
+
+    fn dispatch_events(&self) {
+        let events = self.events.borrow();
+        for index in 0..events.len() {
+            let event = events.get(index);
+            match Token::of(event.token) {
+                Some(Token::Watch(key)) => self.dispatch_watch(key, event.ready),
+                Some(Token::Alarm) => {
+                    if let Some(embedding) = &mut *self.embedding.borrow_mut() {
+                        embedding.set_for = None;
+                    }
+                }
+                Some(Token::Bell | Token::Registration(_)) | None => {}
+            }
+        }
+    }
+
+    fn dispatch_watch(&self, key: WatchKey, ready: Ready) {
+        let found = self.watches.borrow().find(key, self.turn_number.get());
+        match found {
+            Found::Watch(watch) => {
+                let ready = ready.masked(watch.interest.get());
+                // The interest may have changed since the report was fetched.
+                if ready.is_empty() || watch.interest.get().is_empty() {
+                    return;
+                }
+                self.contain(|| (watch.callback.borrow_mut())(ready));
+                self.poller()
+                    .rearm(watch.fd, key.token(), watch.interest.get());
+                // It may have been stopped by its own callback, and be dropped here.
+                self.contain(move || drop(watch));
+            }
+            Found::Stopped => {}
+            Found::Ghost => self.haunted.set(true),
+        }
+    }
+
+    /// Makes a new set out of the live watches; see the system module on ghosts.
+    #[cold]
+    fn exorcise(&self) -> io::Result<()> {
+        let watches = self.watches.borrow();
+        self.poller().replace_set(|filler| {
+            self.shared
+                .with_bell(|bell| bell.refill(filler, token::BELL));
+            if let Some(Embedding {
+                alarm: Some(alarm), ..
+            }) = &*self.embedding.borrow()
+            {
+                let _ = alarm.refill(filler, token::ALARM);
+            }
+            for watch in watches.iter().filter(|watch| watch.registered.get()) {
+                let owns = watches
+                    .by_fd(watch.fd)
+                    .is_some_and(|owner| owner.key == watch.key);
+                let (fd, interest) = (watch.fd, watch.interest.get());
+                if !owns
+                    || filler
+                        .add(fd, watch.key.token(), interest, Mode::Level)
+                        .is_err()
+                {
+                    // Its descriptor is closed. It is silent from now on.
+                    watch.registered.set(false);
+                }
+            }
+        })
+    }
+
+    fn finish(&self) -> io::Result<Turn> {
+        let notified = self.shared.wake.end();
+        let more = notified || self.events.borrow().is_full() || self.timers.is_due();
+        self.more.set(more);
+        if self.embedding.borrow().is_some() {
+            if more {
+                self.shared.ring_bell();
+            } else if let Some(deadline) = self.timers.next_deadline() {
+                self.set_alarm(deadline)?;
+            }
+        }
+        Ok(if more { Turn::More } else { Turn::Idle })
+    }
+
+    pub(super) fn enable_embedding(&self) -> io::Result<RawFd> {
+        let poller = self.poller();
+        if self.embedding.borrow().is_none() {
+            let alarm = Alarm::new(&poller, token::ALARM)?;
+            *self.embedding.borrow_mut() = Some(Embedding {
+                alarm,
+                set_for: None,
+            });
+            if self.more.get() || self.shared.wake.is_notified() {
+                self.shared.ring_bell();
+            }
+            if let Some(deadline) = self.timers.next_deadline() {
+                self.set_alarm(deadline)?;
+            }
+        }
+        Ok(poller.fd())
+    }
+
+    /// Sees to it that the descriptor is readable at `deadline`. An alarm that goes off earlier
+    /// is left as it is: the turn that it causes sets the next one.
+    fn set_alarm(&self, deadline: Instant) -> io::Result<()> {
+        let mut embedding = self.embedding.borrow_mut();
+        let Some(Embedding {
+            alarm: Some(alarm),
+            set_for,
+        }) = &mut *embedding
+        else {
+            return Ok(());
+        };
+        if set_for.is_some_and(|earlier| earlier <= deadline) {
+            return Ok(());
+        }
+        alarm.set(deadline.saturating_duration_since(Instant::now()))?;
+        *set_for = Some(deadline);
+        Ok(())
+    }
+
+    /// A timer was set. Inside a turn the turn's end sees to it; between turns a host may be
+    /// asleep, or about to be.
+    pub(super) fn deadline_set(&self) {
+        if self.turning.get() {
+            return;
+        }
+        if self.embedding.borrow().is_some() {
+            let armed = self
+                .timers
+                .next_deadline()
+                .map_or(Ok(()), |next| self.set_alarm(next));
+            if armed.is_err() {
+                self.shared.wake();
+            }
+        }
+        if self.shared.has_notify() {
+            self.shared.wake();
+        }
+    }
+
+    /// The end of the loop. Everything foreign is dropped on this thread, outside of any borrow.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        let messages = self.shared.close();
+        for message in messages {
+            self.contain(move || drop(message));
+        }
+        let watches = self.watches.borrow_mut().take_all();
+        for watch in watches {
+            self.contain(move || drop(watch));
+        }
+        self.drop_timers();
+        let hooks = self.hooks.take();
+        self.contain(move || drop(hooks));
+        self.embedding.take();
+        // Last: a destructor above may have stopped a watch or a timer.
+        self.poller.take();
+        let on_panic = self.on_panic.take();
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(on_panic)));
+    }
+}
+
+struct Turning<'a>(&'a Cell<bool>);
+
+impl Drop for Turning<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
