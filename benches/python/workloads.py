@@ -220,7 +220,7 @@ def main() -> None:
         work = sleep_lateness(20 if options.quick else 200)
     else:
         workload, n = WORKLOADS[options.workload]
-        work = repeat(workload, n // 10 if options.quick else n, 0.05 if options.quick else 0.5)
+        work = repeat(workload, n // 10 if options.quick else n, 0.05 if options.quick else 0.4)
     loop.run_until_complete(work)
     loop.close()
 

@@ -25,7 +25,7 @@ class Settings:
 
     def load(self, connections: int, size: int, *, churn: bool = False) -> tuple[str, ...]:
         """The load generator's options."""
-        seconds, warmup = ("0.15", "0.05") if self.quick else ("0.8", "0.2")
+        seconds, warmup = ("0.15", "0.05") if self.quick else ("0.7", "0.15")
         options = ("--connections", str(connections), "--size", str(size), "--seconds", seconds, "--warmup", warmup)
         return (*options, "--churn") if churn else options
 
