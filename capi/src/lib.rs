@@ -1,1 +1,25 @@
-//! Placeholder while the workspace is laid out.
+//! The C API of libruntime.
+//!
+//! Each section of `include/runtime.h` is one module here, in the header's order. A handle is an
+//! ordinary Rust type with ordinary methods; an `extern "C"` function checks its arguments, calls
+//! the method and turns the result into a status. The Python and Node packages call the methods.
+//!
+//! What all sections share is in `handle` (the slots that C's pointers point to), `ffi` (panics,
+//! out-parameters, options) and `callback` (user data that is dropped exactly once).
+
+// The types and functions of the header have C's names.
+#![allow(non_camel_case_types)]
+// What a caller must uphold is the header's contract, written once in docs/c-api.md and in each
+// function's text, not in a `# Safety` section for each function.
+#![allow(clippy::missing_safety_doc)]
+
+mod callback;
+mod errno;
+mod event_loop;
+mod ffi;
+mod handle;
+mod log;
+mod status;
+mod version;
+
+pub use status::Error;
