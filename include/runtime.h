@@ -230,6 +230,392 @@ const char *rt_strerror(int code);
 
 
 
+/* == Event loops ========================================================================= */
+
+/*
+ As a time limit or a timeout in nanoseconds: none.
+ */
+#define RT_FOREVER UINT64_MAX
+
+/*
+ An event loop: timers, watches, streams and tasks of one thread, which runs all of their
+ callbacks inside its own turns.
+
+ A turn does, in this order: what other threads sent (`rt_loop_post`, wakes); timers that are
+ due; descriptors that are ready; tasks that were woken; the after-turn hook. Each part is
+ bounded, so that none starves another; `RT_PENDING` says that something is left.
+
+ The loop belongs to the thread that turns it; between turns, to the one that turned it last or
+ made it. "@threads loop" means that thread: others get `RT_EPERM`. Another thread becomes the
+ owner by turning it.
+
+ A host that has a loop of its own sleeps on `rt_loop_backend_fd` (level-triggered), or is told by
+ `rt_loop_set_notify`, and then calls `rt_loop_turn(loop, 0)`.
+ */
+typedef struct rt_loop rt_loop;
+
+/*
+ Options of a loop. Set up by `RT_LOOP_OPTIONS_INIT`.
+ */
+typedef struct rt_loop_options {
+  /*
+   `sizeof(rt_loop_options)`.
+   */
+  size_t size;
+} rt_loop_options;
+
+/*
+ Is called when the loop wants a turn.
+ */
+typedef void (*rt_notify_fn)(void *data);
+
+/*
+ A hook of a loop.
+ */
+typedef void (*rt_hook_fn)(void *data);
+
+/*
+ Something to do once.
+ */
+typedef void (*rt_post_fn)(void *data);
+
+/*
+ Makes a loop that belongs to this thread. `options` may be NULL.
+ Errors: `RT_EINVAL`, `RT_E2BIG`, `RT_ESHUTDOWN`, `RT_EMFILE` and what else the system says.
+
+ @threads any
+ */
+RT_API int rt_loop_new(const struct rt_loop_options *options, struct rt_loop **loop_);
+
+/*
+ Another handle for the same loop.
+ Errors: `RT_EINVAL`.
+
+ @threads any
+ */
+RT_API int rt_loop_clone(struct rt_loop *loop_, struct rt_loop **clone);
+
+/*
+ Gives the handle back. With the last one the loop is closed: operations that are pending call
+ back with `RT_ECANCELED`, user data is dropped, both inside this call, or at the end of the turn
+ or call that is inside the loop just then. Other handles (watches, timers, streams, tasks of the
+ loop) remain to be freed; what is done with them returns `RT_ESHUTDOWN`.
+
+ @threads any @consumes loop
+ */
+RT_API
+void rt_loop_free(struct rt_loop *loop_);
+
+/*
+ Turns the loop until `rt_loop_stop`, or until nothing is alive: no watch, timer, task or pending
+ operation but those that were taken out by `rt_..._set_ref`.
+ Returns `RT_OK` if nothing is alive, `RT_PENDING` if it was stopped before.
+ Errors: `RT_EBUSY` inside a turn of this loop, `RT_EPERM` while another thread turns it,
+ `RT_EINVAL`, `RT_EFORK`.
+
+ @threads loop @blocking
+ */
+RT_API
+int rt_loop_run(struct rt_loop *loop_);
+
+/*
+ One turn that waits until something happens, unless nothing is alive.
+ Returns `RT_PENDING` if something is alive still, else `RT_OK`. Errors: as `rt_loop_run`.
+
+ @threads loop @blocking
+ */
+RT_API int rt_loop_run_once(struct rt_loop *loop_);
+
+/*
+ One turn. It waits at most `timeout_ns` for something to do; 0 does not wait, `RT_FOREVER` waits
+ as long as it takes.
+ Returns `RT_PENDING` if there is more to do at once, else `RT_OK`. Errors: as `rt_loop_run`.
+
+ @threads loop @blocking
+ */
+RT_API
+int rt_loop_turn(struct rt_loop *loop_,
+                 uint64_t timeout_ns);
+
+/*
+ Makes `rt_loop_run` return after the turn that is under way; if none is, the next `rt_loop_run`
+ returns at once. The request is forgotten when `rt_loop_run` returns.
+ Errors: `RT_ESHUTDOWN`, `RT_EINVAL`, `RT_EFORK`.
+
+ @threads any
+ */
+RT_API
+int rt_loop_stop(struct rt_loop *loop_);
+
+/*
+ Whether something keeps `rt_loop_run` going: `RT_PENDING` if so, else `RT_OK`.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API int rt_loop_alive(struct rt_loop *loop_);
+
+/*
+ The one descriptor to embed the loop with: it is readable whenever a turn would do something,
+ due timers and wakes from other threads included, so a host can sleep on it without a timeout.
+ Watch it level-triggered, or call `rt_loop_turn(loop, 0)` until it returns `RT_OK`. It belongs to
+ the loop: do not read, change or close it.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_loop_backend_fd(struct rt_loop *loop_,
+                       int *fd);
+
+/*
+ How long a turn would wait at most, in nanoseconds: 0 if there is something to do, `RT_FOREVER`
+ if nothing is planned. Only a host that cannot sleep on the descriptor needs it.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_loop_timeout_ns(struct rt_loop *loop_,
+                       uint64_t *timeout_ns);
+
+/*
+ Sets a function that is called when the loop wants a turn, for a host that cannot sleep on a
+ descriptor: on any thread, at most once until the next turn. It must not block nor turn the
+ loop itself; it tells the host to. NULL for none. If `rt_loop_wake` is called in signal handlers,
+ `notify` must be safe there. `drop(data)` runs when another function is set, or with the loop.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+
+ @threads loop @consumes data
+ */
+RT_API
+int rt_loop_set_notify(struct rt_loop *loop_,
+                       rt_notify_fn notify,
+                       void *data,
+                       rt_drop_fn drop);
+
+/*
+ Sets functions for fixed points of each turn; each may be NULL. `before_wait` and `after_wait` run
+ around the blocking wait, and only if there is one: nothing else of the loop runs between them,
+ so a host can let go of a lock there. `after_turn` runs last. `drop(data)` runs when others are
+ set, or with the loop.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+
+ @threads loop @consumes data
+ */
+RT_API
+int rt_loop_set_hooks(struct rt_loop *loop_,
+                      rt_hook_fn before_wait,
+                      rt_hook_fn after_wait,
+                      rt_hook_fn after_turn,
+                      void *data,
+                      rt_drop_fn drop);
+
+/*
+ Makes a turn happen: ends the wait of the loop, or of the host that sleeps on it. Wakes
+ coalesce. What was written before is seen by the turn.
+ Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads any @signal_safe
+ */
+RT_API int rt_loop_wake(struct rt_loop *loop_);
+
+/*
+ Calls `call(data)` once in the next turn of the loop, then `drop(data)`. If the loop is closed
+ first, only `drop` is called.
+ Returns `RT_PENDING`. Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+
+ @threads any @consumes data
+ */
+RT_API
+int rt_loop_post(struct rt_loop *loop_,
+                 rt_post_fn call,
+                 void *data,
+                 rt_drop_fn drop);
+
+/* == Timers ============================================================================== */
+
+/*
+ A timer of a loop, once or repeating. It never fires early; timers with equal deadlines fire in
+ the order in which they were started. A timer is its handle: freeing it stops it.
+ */
+typedef struct rt_timer rt_timer;
+
+/*
+ Is called when a timer fires.
+ */
+typedef void (*rt_timer_fn)(void *data);
+
+/*
+ The time of the clock that timers go by, in nanoseconds from a fixed point in the past. It never
+ goes back.
+
+ @threads any
+ */
+RT_API
+uint64_t rt_now_ns(void);
+
+/*
+ Makes a timer that is not started. `drop(data)` runs when it is freed, or with the loop; on the
+ loop's thread.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+
+ @threads loop @consumes data
+ */
+RT_API
+int rt_timer_new(rt_loop *loop_,
+                 rt_timer_fn fire,
+                 void *data,
+                 rt_drop_fn drop,
+                 struct rt_timer **timer);
+
+/*
+ Starts the timer, or starts it anew if it is running: it fires when `delay_ns` has passed, with 0
+ in the next turn, never in this one. With `repeat_ns` not 0 it fires again each time that this has
+ passed, without drift; a loop that is late by several periods fires it once. `RT_FOREVER` as a
+ delay is as good as never.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_timer_start(struct rt_timer *timer,
+                   uint64_t delay_ns,
+                   uint64_t repeat_ns);
+
+/*
+ Stops the timer: it does not fire, not even if it is due in this very turn. It can be started
+ again. Stopping twice does nothing.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_timer_stop(struct rt_timer *timer);
+
+/*
+ Whether the timer keeps `rt_loop_run` going while it is running (not 0), which it does at first.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_timer_set_ref(struct rt_timer *timer,
+                     int keeps_alive);
+
+/*
+ Stops the timer and gives the handle back; it may be its own callback that does so. On another
+ thread than the loop's it is stopped in the loop's next turn.
+
+ @threads any @consumes timer
+ */
+RT_API
+void rt_timer_free(struct rt_timer *timer);
+
+/* == Descriptors ========================================================================= */
+
+/*
+ A read would not block: there is data, the end of the stream, or an error to collect.
+ */
+#define RT_READABLE 1
+
+/*
+ A write would not block, or would return an error.
+ */
+#define RT_WRITABLE 2
+
+/*
+ Exceptional data, such as TCP's urgent data.
+ */
+#define RT_PRIORITY 4
+
+/*
+ Reported only: the peer will send no more.
+ */
+#define RT_READ_CLOSED 8
+
+/*
+ Reported only: both directions are closed.
+ */
+#define RT_HANGUP 16
+
+/*
+ Reported only: an error is pending.
+ */
+#define RT_ERROR 32
+
+/*
+ A descriptor that a loop watches. Level-triggered: the callback is called in every turn in which
+ the descriptor is ready, until the watch is paused, stopped or freed. All three take effect at
+ once, so that the descriptor can be closed right after; close it after, not before.
+ One watch for a descriptor and loop: it can ask for both directions.
+ */
+typedef struct rt_watch rt_watch;
+
+/*
+ Is called when a descriptor is ready for what was asked; `ready` is a set of `RT_READABLE` and so
+ on. An error or a hang-up is reported whatever was asked.
+ */
+typedef void (*rt_ready_fn)(void *data, uint32_t ready);
+
+/*
+ Watches `fd`, which stays the caller's, for `events` (`RT_READABLE`, `RT_WRITABLE`,
+ `RT_PRIORITY`, or 0 for a watch that is paused). `drop(data)` runs when the watch is stopped or
+ freed, or with the loop; on the loop's thread.
+ Errors: `RT_EEXIST` if this loop watches `fd` already, `RT_EPERM` for a regular file, which is
+ always ready, or on another thread, `RT_EBADF`, `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`;
+ `drop(data)` has run then.
+
+ @threads loop @consumes data
+ */
+RT_API
+int rt_watch_new(rt_loop *loop_,
+                 int fd,
+                 uint32_t events,
+                 rt_ready_fn ready,
+                 void *data,
+                 rt_drop_fn drop,
+                 struct rt_watch **watch);
+
+/*
+ Watches for other events from now on; 0 pauses the watch, and not even a hang-up is reported.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_EBADF` or `-ENOENT` if the descriptor was closed or the
+ watch stopped, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_watch_set(struct rt_watch *watch,
+                 uint32_t events);
+
+/*
+ Whether the watch keeps `rt_loop_run` going (not 0), which it does at first.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API int rt_watch_set_ref(struct rt_watch *watch, int keeps_alive);
+
+/*
+ Ends the watch at once: `ready` is not called again, not even for an event that this turn has
+ fetched already. `drop(data)` has run when this returns, unless `ready` is running: then it
+ runs after that. Stopping twice does nothing.
+ Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+
+ @threads loop
+ */
+RT_API
+int rt_watch_stop(struct rt_watch *watch);
+
+/*
+ Stops the watch and gives the handle back. On another thread than the loop's it is stopped in
+ the loop's next turn; the descriptor must stay open until then (`drop(data)` tells).
+
+ @threads any @consumes watch
+ */
+RT_API
+void rt_watch_free(struct rt_watch *watch);
+
 /* == Log ================================================================================= */
 
 /*

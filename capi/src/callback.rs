@@ -1,15 +1,13 @@
-//! User data, and calls out to a caller's functions.
+//! User data.
 //!
 //! Every callback of the header is the triple `(fn, data, drop)`. `UserData` owns the pair
 //! `(data, drop)`: a function of the header makes one before it checks anything, so that `drop`
 //! runs exactly once whatever happens.
 
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::event_loop::DropHome;
-use crate::log::Inside;
-use crate::status::Error;
+use crate::thread;
 
 /// Gives user data back: called exactly once for each time that the data was passed in, after the
 /// last use of it, never while its function runs, also when the call that took the data failed.
@@ -30,7 +28,11 @@ unsafe impl Sync for UserData {}
 
 impl UserData {
     pub(crate) fn new(data: *mut c_void, drop: rt_drop_fn) -> UserData {
-        UserData { data, drop, home: None }
+        UserData {
+            data,
+            drop,
+            home: None,
+        }
     }
 
     /// Asks for `drop` to run on the thread of a loop (`RT_DROP_ON_LOOP`).
@@ -51,7 +53,7 @@ impl Drop for UserData {
             let data = data;
             // SAFETY: the caller of the API gave `drop` for this data; `take` above makes this the
             // only call.
-            let _ = contained(|| unsafe { drop(data.0) });
+            let _ = thread::callback(|| unsafe { drop(data.0) });
         };
         match self.home.take() {
             Some(home) => home.run(call),
@@ -66,13 +68,3 @@ pub(crate) struct SendPtr(pub(crate) *mut c_void);
 
 // SAFETY: the library only passes the pointer on; the header says on which threads.
 unsafe impl Send for SendPtr {}
-
-/// Calls a caller's function and contains its panic: the message goes to the log.
-pub(crate) fn contained<R>(call: impl FnOnce() -> R) -> Result<R, Error> {
-    let _inside = Inside::enter();
-    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
-        // A payload whose own drop panics must not get out either.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-        Error::Panic
-    })
-}

@@ -4,9 +4,9 @@ use std::ffi::{CStr, c_char, c_int};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::callback::contained;
 use crate::log::install_panic_hook;
 use crate::status::Error;
+use crate::thread::contained;
 
 /// Runs the body of an `extern "C"` function: an error becomes its code, a panic `RT_EPANIC`.
 pub(crate) fn boundary(body: impl FnOnce() -> Result<c_int, Error>) -> c_int {
@@ -54,7 +54,11 @@ impl Origin {
 
     /// `Error::Fork` in a child of the process that the object was made in.
     pub(crate) fn check(self) -> Result<(), Error> {
-        if self.is_foreign() { Err(Error::Fork) } else { Ok(()) }
+        if self.is_foreign() {
+            Err(Error::Fork)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn is_foreign(self) -> bool {
@@ -80,7 +84,9 @@ pub(crate) unsafe fn string<'a>(text: *const c_char) -> Result<&'a str, Error> {
         return Err(Error::Inval);
     }
     // SAFETY: by the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| Error::Inval)
+    unsafe { CStr::from_ptr(text) }
+        .to_str()
+        .map_err(|_| Error::Inval)
 }
 
 /// A buffer argument. NULL is allowed only with no length.
@@ -127,7 +133,10 @@ pub(crate) unsafe fn options<T: Options>(options: *const T) -> Result<T, Error> 
             return Err(Error::Inval);
         }
         let known = size_of::<T>();
-        let tail = bytes(options.cast::<u8>().wrapping_add(known), size.saturating_sub(known))?;
+        let tail = bytes(
+            options.cast::<u8>().wrapping_add(known),
+            size.saturating_sub(known),
+        )?;
         if tail.iter().any(|byte| *byte != 0) {
             return Err(Error::TooBig);
         }
@@ -172,7 +181,10 @@ mod tests {
         assert_eq!((sample.first, sample.second), (1, 2));
         let words: [u64; 5] = [40, 1, 2, 0, 1];
         // SAFETY: as above.
-        assert_eq!(unsafe { options(words.as_ptr().cast::<Sample>()) }, Err(Error::TooBig));
+        assert_eq!(
+            unsafe { options(words.as_ptr().cast::<Sample>()) },
+            Err(Error::TooBig)
+        );
     }
 
     #[test]
@@ -180,7 +192,10 @@ mod tests {
         for size in [0, 7, 1 << 20] {
             let words: [u64; 3] = [size, 1, 2];
             // SAFETY: the size is refused before anything behind it is read.
-            assert_eq!(unsafe { options(words.as_ptr().cast::<Sample>()) }, Err(Error::Inval));
+            assert_eq!(
+                unsafe { options(words.as_ptr().cast::<Sample>()) },
+                Err(Error::Inval)
+            );
         }
     }
 
@@ -188,7 +203,14 @@ mod tests {
     fn null_means_the_defaults() {
         // SAFETY: NULL is allowed.
         let sample = unsafe { options(std::ptr::null::<Sample>()) }.unwrap();
-        assert_eq!(sample, Sample { size: 0, first: 0, second: 0 });
+        assert_eq!(
+            sample,
+            Sample {
+                size: 0,
+                first: 0,
+                second: 0
+            }
+        );
     }
 
     #[test]

@@ -46,7 +46,10 @@ struct Global {
 // SAFETY: `chunks` is only used to read the atomic tags.
 unsafe impl Send for Global {}
 
-static GLOBAL: Mutex<Global> = Mutex::new(Global { free: Vec::new(), chunks: Vec::new() });
+static GLOBAL: Mutex<Global> = Mutex::new(Global {
+    free: Vec::new(),
+    chunks: Vec::new(),
+});
 
 fn global() -> MutexGuard<'static, Global> {
     GLOBAL.lock().unwrap_or_else(PoisonError::into_inner)
@@ -76,7 +79,11 @@ fn refill(into: &mut Vec<Free>) {
         // Deliberately never freed: see the module's text.
         let chunk: &'static [Slot] = chunk.leak();
         global.chunks.push(chunk);
-        global.free.extend(chunk.iter().map(|slot| Free(std::ptr::from_ref(slot).cast_mut())));
+        global.free.extend(
+            chunk
+                .iter()
+                .map(|slot| Free(std::ptr::from_ref(slot).cast_mut())),
+        );
     }
     let keep = global.free.len().saturating_sub(CACHE / 2);
     into.extend(global.free.drain(keep..));
@@ -120,7 +127,7 @@ fn give_slot(slot: *mut Slot) {
 /// `TAG` is not zero and no two types share one.
 pub(crate) unsafe trait Handle: Sized {
     /// What the slot holds: an `Arc` of an object, or a small value.
-    type Value: Send + Sync;
+    type Value;
     /// The word that marks a live handle of this type.
     const TAG: u64;
 
@@ -177,7 +184,43 @@ pub(crate) unsafe trait Handle: Sized {
 
 fn slot_of<T>(ptr: *const T) -> Result<*const Slot, Error> {
     let slot: *const Slot = ptr.cast();
-    if slot.is_null() || !slot.is_aligned() { Err(Error::Inval) } else { Ok(slot) }
+    if slot.is_null() || !slot.is_aligned() {
+        Err(Error::Inval)
+    } else {
+        Ok(slot)
+    }
+}
+
+/// A handle that lives in a variable instead of a chunk, for something that is lent to a callback.
+/// It does not own its value, cannot be freed, and is dead when it goes out of scope.
+pub(crate) struct Lent(Slot);
+
+impl Lent {
+    /// Lends a bitwise copy of `value`.
+    ///
+    /// # Safety
+    /// `value` stays as it is for as long as the result and handles from it are used.
+    pub(crate) unsafe fn new<T: Handle>(value: &T::Value) -> Lent {
+        const { assert!(size_of::<T::Value>() <= WORDS * size_of::<usize>()) };
+        let slot = Slot {
+            tag: AtomicU64::new(T::TAG),
+            payload: UnsafeCell::new([MaybeUninit::uninit(); WORDS]),
+        };
+        // SAFETY: the payload has room; the copy is never dropped, so ownership is not doubled.
+        unsafe { std::ptr::copy_nonoverlapping(value, slot.payload.get().cast(), 1) };
+        Lent(slot)
+    }
+
+    /// The handle; it must not be used after `self` is gone.
+    pub(crate) fn as_handle<T: Handle>(&self) -> *const T {
+        (&raw const self.0).cast()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.tag.store(FREE, Ordering::Relaxed);
+    }
 }
 
 /// How many handles of all types have been given to C in this process and not been freed. For
@@ -229,7 +272,10 @@ mod tests {
             assert_eq!(Apple::get(std::ptr::null()).unwrap_err(), Error::Inval);
             let words = [0u64; 8];
             assert_eq!(Apple::get(words.as_ptr().cast()).unwrap_err(), Error::Inval);
-            assert_eq!(Apple::get(words.as_ptr().byte_add(1).cast()).unwrap_err(), Error::Inval);
+            assert_eq!(
+                Apple::get(words.as_ptr().byte_add(1).cast()).unwrap_err(),
+                Error::Inval
+            );
             assert_eq!(*Apple::take(apple).unwrap(), 7);
             assert_eq!(Apple::get(apple).unwrap_err(), Error::Inval);
             assert_eq!(Apple::take(apple).unwrap_err(), Error::Inval);
@@ -267,6 +313,10 @@ mod tests {
             round();
         }
         // Other tests of this process take slots as well, but not thousands of them.
-        assert!(global().chunks.len() <= chunks + 16, "{chunks} -> {}", global().chunks.len());
+        assert!(
+            global().chunks.len() <= chunks + 16,
+            "{chunks} -> {}",
+            global().chunks.len()
+        );
     }
 }

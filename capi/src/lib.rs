@@ -13,13 +13,18 @@
 // function's text, not in a `# Safety` section for each function.
 #![allow(clippy::missing_safety_doc)]
 
-mod callback;
+pub mod callback;
 mod errno;
-mod event_loop;
+pub mod event_loop;
 mod ffi;
-mod handle;
-mod log;
-mod status;
-mod version;
+pub mod handle;
+pub mod log;
+pub mod status;
+mod thread;
+pub mod timer;
+pub mod version;
+pub mod watch;
+
+pub use event_loop::Loop;
 
 pub use status::Error;

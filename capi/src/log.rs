@@ -1,6 +1,5 @@
 //! The log callback: where contained panics and other reports go. Nothing is ever printed.
 
-use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Arc, Once, PoisonError, RwLock};
@@ -8,6 +7,7 @@ use std::sync::{Arc, Once, PoisonError, RwLock};
 use crate::callback::{UserData, rt_drop_fn};
 use crate::ffi::boundary;
 use crate::status::RT_OK;
+use crate::thread;
 
 /// Something went wrong that a return value could not fully say.
 pub const RT_LOG_ERROR: i32 = 1;
@@ -18,12 +18,7 @@ pub const RT_LOG_WARN: i32 = 2;
 /// called on any thread, on several at once, also inside a call of this library: it must not block
 /// and must not call this library.
 pub type rt_log_fn = Option<
-    unsafe extern "C-unwind" fn(
-        data: *mut c_void,
-        level: i32,
-        message: *const c_char,
-        len: usize,
-    ),
+    unsafe extern "C-unwind" fn(data: *mut c_void, level: i32, message: *const c_char, len: usize),
 >;
 
 struct Target {
@@ -36,7 +31,10 @@ static TARGET: RwLock<Option<Arc<Target>>> = RwLock::new(None);
 /// Hands one line to the log callback; without one it is lost.
 pub(crate) fn log(level: i32, message: &str) {
     // Cloned, so that the callback runs without the lock.
-    let target = TARGET.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let target = TARGET
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
     let Some(target) = target else { return };
     let mut line = message.replace('\0', " ").into_bytes();
     let len = line.len();
@@ -75,27 +73,6 @@ pub unsafe extern "C" fn rt_set_log_callback(
     })
 }
 
-thread_local! {
-    /// How many of the library's boundaries are on this thread's stack.
-    static INSIDE: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Marks the thread as inside the library until dropped: panics go to the log, not to stderr.
-pub(crate) struct Inside;
-
-impl Inside {
-    pub(crate) fn enter() -> Inside {
-        INSIDE.with(|inside| inside.set(inside.get() + 1));
-        Inside
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.with(|inside| inside.set(inside.get() - 1));
-    }
-}
-
 /// Sends panics inside the library to the log instead of stderr; panics of other Rust code that
 /// shares this copy of `std` go where they went before.
 pub(crate) fn install_panic_hook() {
@@ -103,7 +80,7 @@ pub(crate) fn install_panic_hook() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            if INSIDE.try_with(Cell::get).unwrap_or(0) > 0 {
+            if thread::is_inside() {
                 report(info);
             } else {
                 before(info);
@@ -113,9 +90,14 @@ pub(crate) fn install_panic_hook() {
 }
 
 fn report(info: &PanicHookInfo<'_>) {
-    let message = info.payload_as_str().unwrap_or("a payload that is no string");
+    let message = info
+        .payload_as_str()
+        .unwrap_or("a payload that is no string");
     match info.location() {
-        Some(at) => log(RT_LOG_ERROR, &format!("panic at {}:{}: {message}", at.file(), at.line())),
+        Some(at) => log(
+            RT_LOG_ERROR,
+            &format!("panic at {}:{}: {message}", at.file(), at.line()),
+        ),
         None => log(RT_LOG_ERROR, &format!("panic: {message}")),
     }
 }

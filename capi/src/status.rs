@@ -75,14 +75,38 @@ pub const RT_EAI_OTHER: c_int = -4104;
 const OWN: &[(c_int, &CStr, &CStr)] = &[
     (RT_OK, c"RT_OK", c"done"),
     (RT_PENDING, c"RT_PENDING", c"not yet"),
-    (RT_EPANIC, c"RT_EPANIC", c"a panic was contained, see the log"),
-    (RT_EFORK, c"RT_EFORK", c"made before a fork, used in the child"),
+    (
+        RT_EPANIC,
+        c"RT_EPANIC",
+        c"a panic was contained, see the log",
+    ),
+    (
+        RT_EFORK,
+        c"RT_EFORK",
+        c"made before a fork, used in the child",
+    ),
     (RT_EOF, c"RT_EOF", c"end of stream"),
-    (RT_ENORUNTIME, c"RT_ENORUNTIME", c"the loop has no runtime attached"),
-    (RT_EAI_NONAME, c"RT_EAI_NONAME", c"the name does not resolve"),
-    (RT_EAI_AGAIN, c"RT_EAI_AGAIN", c"the name server failed for now"),
+    (
+        RT_ENORUNTIME,
+        c"RT_ENORUNTIME",
+        c"the loop has no runtime attached",
+    ),
+    (
+        RT_EAI_NONAME,
+        c"RT_EAI_NONAME",
+        c"the name does not resolve",
+    ),
+    (
+        RT_EAI_AGAIN,
+        c"RT_EAI_AGAIN",
+        c"the name server failed for now",
+    ),
     (RT_EAI_FAIL, c"RT_EAI_FAIL", c"the name server failed"),
-    (RT_EAI_OTHER, c"RT_EAI_OTHER", c"the name could not be looked up"),
+    (
+        RT_EAI_OTHER,
+        c"RT_EAI_OTHER",
+        c"the name could not be looked up",
+    ),
 ];
 
 /// The names of the system's codes that the header defines.
@@ -216,7 +240,12 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", name(self.code()).to_string_lossy(), self.code())
+        write!(
+            f,
+            "{} ({})",
+            name(self.code()).to_string_lossy(),
+            self.code()
+        )
     }
 }
 

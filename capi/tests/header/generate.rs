@@ -8,13 +8,19 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("version", "Version"),
     ("status", "Status"),
     ("callback", "User data"),
+    ("event_loop", "Event loops"),
+    ("timer", "Timers"),
+    ("watch", "Descriptors"),
     ("log", "Log"),
     ("handle", "Handles"),
 ];
 
 /// The folder of the workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("capi has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("capi has a parent")
+        .to_owned()
 }
 
 /// The committed header.
@@ -30,7 +36,9 @@ pub struct Generated {
 
 pub fn generate() -> Generated {
     let template = include_str!("template.h");
-    let (before, after) = template.split_once("@SECTIONS@\n").expect("the template has a place");
+    let (before, after) = template
+        .split_once("@SECTIONS@\n")
+        .expect("the template has a place");
     let mut text = before.to_owned();
     let mut symbols = Vec::new();
     for (module, title) in SECTIONS {
@@ -58,8 +66,14 @@ fn section(module: &str) -> (String, Vec<String>) {
         .lines()
         .filter(|line| line.starts_with("RT_API "))
         .map(|line| {
-            let name = line.split('(').next().expect("a name comes before the arguments");
-            name.rsplit([' ', '*']).next().expect("split yields one").to_owned()
+            let name = line
+                .split('(')
+                .next()
+                .expect("a name comes before the arguments");
+            name.rsplit([' ', '*'])
+                .next()
+                .expect("split yields one")
+                .to_owned()
         })
         .collect();
     (text, names)

@@ -13,7 +13,10 @@ fn committed_header_is_what_the_source_generates() {
         return;
     }
     let committed = std::fs::read_to_string(header_path()).unwrap_or_default();
-    let differing = committed.lines().zip(wanted.lines()).find(|(old, new)| old != new);
+    let differing = committed
+        .lines()
+        .zip(wanted.lines())
+        .find(|(old, new)| old != new);
     assert!(
         committed == wanted,
         "include/runtime.h is not what the source generates (first difference: {differing:?}); \

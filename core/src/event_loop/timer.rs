@@ -217,32 +217,27 @@ impl EventLoop {
     where
         F: FnMut() + 'static,
     {
-        self.new_timer(deadline, false, repeat, callback)
+        let timer = self.timer(callback);
+        timer.start(deadline, false, repeat);
+        timer
     }
 
-    fn new_timer<F>(
-        &self,
-        deadline: Instant,
-        due: bool,
-        repeat: Option<Duration>,
-        callback: F,
-    ) -> LoopTimer
+    /// A timer that is not started yet: see [`LoopTimer::restart`].
+    pub fn timer<F>(&self, callback: F) -> LoopTimer
     where
         F: FnMut() + 'static,
     {
         let timer: Rc<DynTimer> = Rc::new(TimerCell {
             node: UnsafeCell::new(Node::new()),
             this: Cell::new(None),
-            deadline: Cell::new(deadline),
-            repeat: Cell::new(repeat),
+            deadline: Cell::new(self.core().timers.now.get()),
+            repeat: Cell::new(None),
             referenced: Cell::new(true),
             callback: RefCell::new(Some(callback)),
         });
         timer.this.set(NonNull::new(Rc::as_ptr(&timer).cast_mut()));
-        let core = self.core();
-        core.start_timer(&timer, deadline, due);
         LoopTimer {
-            core: core.clone(),
+            core: self.core().clone(),
             timer,
         }
     }
@@ -257,8 +252,9 @@ impl EventLoop {
     where
         F: FnMut() + 'static,
     {
-        let deadline = clock::after(Instant::now(), delay);
-        self.new_timer(deadline, delay.is_zero(), repeat, callback)
+        let timer = self.timer(callback);
+        timer.restart_after(delay, repeat);
+        timer
     }
 }
 
@@ -281,10 +277,20 @@ impl LoopTimer {
     /// Sets the timer anew, whether it is active, stopped or fired. After the loop is gone this
     /// does nothing.
     pub fn restart(&self, deadline: Instant, repeat: Option<Duration>) {
+        self.start(deadline, false, repeat);
+    }
+
+    /// [`restart`](Self::restart) with a delay from now. No delay means the next turn.
+    pub fn restart_after(&self, delay: Duration, repeat: Option<Duration>) {
+        let deadline = clock::after(Instant::now(), delay);
+        self.start(deadline, delay.is_zero(), repeat);
+    }
+
+    fn start(&self, deadline: Instant, due: bool, repeat: Option<Duration>) {
         self.stop();
         self.timer.repeat.set(repeat);
         if !self.core.is_closed() {
-            self.core.start_timer(&self.timer, deadline, false);
+            self.core.start_timer(&self.timer, deadline, due);
         }
     }
 
