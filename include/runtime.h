@@ -1,4 +1,59 @@
-/* libruntime: tasks on every core, timers, sockets and an event loop that any host can embed. */
+/* libruntime: tasks on every core, timers, sockets, and an event loop that any host can embed.
+ *
+ * Generated from the source; docs/c-api.md tells the same at length, with the reasons.
+ *
+ * Objects are opaque. `rt_x_new` gives a handle, `rt_x_clone` another, `rt_x_free` gives one back
+ * (NULL is allowed). Freeing never cancels work and never waits, but a timer, a watch and a listener
+ * are their handles: freeing stops them.
+ *
+ * Status: functions that can fail return RT_OK (0), RT_PENDING (1) or a negative RT_E* code, which for
+ * errors of the system is -errno. Results go to out-parameters, written on success only.
+ * NULL, a freed handle or one of another type gives RT_EINVAL where that can be seen.
+ *
+ * Callbacks come as three arguments (fn, data, drop). `drop(data)` runs exactly once: after the last
+ * call of fn, or when the call that was given them fails. RT_PENDING promises that fn will be called
+ * once; RT_OK means that the result is there now and fn will not be called; after an error it is not
+ * called either. fn never runs inside the call that submits it, and no lock is held while it runs.
+ * It must return: no longjmp, no C++ exception.
+ *
+ * Threads: "@threads any" may be called anywhere; "loop" on the thread that owns the loop (others get
+ * RT_EPERM). A runtime (rt_runtime) runs callbacks on its workers, several at once; a loop (rt_loop)
+ * runs all of its callbacks inside rt_loop_run or rt_loop_turn, on one thread. "@blocking" may wait:
+ * not inside callbacks (RT_EDEADLK). "@signal_safe" may be called in a signal handler. "@consumes x":
+ * x is the library's, on every path.
+ *
+ * After fork(), what was made before it gives RT_EFORK in the child, which may make new objects.
+ * The library prints nothing, raises no SIGPIPE, replaces no signal handler, and its descriptors are
+ * closed on exec.
+ *
+ * A program:
+ *
+ *    #include <libruntime/runtime.h>
+ *    #include <stdio.h>
+ *
+ *    struct counter { rt_timer *timer; int left; };
+ *
+ *    static void tick(void *data) {
+ *        struct counter *counter = data;
+ *        printf("%d\n", counter->left);
+ *        if (--counter->left == 0) rt_timer_stop(counter->timer);
+ *    }
+ *
+ *    int main(void) {
+ *        struct counter counter = {NULL, 3};
+ *        rt_loop *loop;
+ *        int status = rt_loop_new(NULL, &loop);
+ *        if (status < 0) return fprintf(stderr, "%s\n", rt_strerror(status)), 1;
+ *        status = rt_timer_new(loop, tick, &counter, NULL, &counter.timer);
+ *        if (status == RT_OK) {
+ *            rt_timer_start(counter.timer, 100000000, 100000000);
+ *            status = rt_loop_run(loop); // until the timer is stopped
+ *            rt_timer_free(counter.timer);
+ *        }
+ *        rt_loop_free(loop);
+ *        return status != RT_OK;
+ *    }
+ */
 #ifndef LIBRUNTIME_RUNTIME_H
 #define LIBRUNTIME_RUNTIME_H
 
@@ -16,648 +71,474 @@ extern "C" {
 
 /* == Version ============================================================================= */
 
-/*
- Major version of this header.
- */
+/* Major version of this header. */
 #define RT_VERSION_MAJOR 0
 
-/*
- Minor version of this header.
- */
+/* Minor version of this header. */
 #define RT_VERSION_MINOR 1
 
-/*
- Patch version of this header.
- */
+/* Patch version of this header. */
 #define RT_VERSION_PATCH 0
 
-/*
- Version of the binary interface: the number in the name `libruntime.so.0`.
- */
+/* Version of the binary interface: the number in the name `libruntime.so.0`. */
 #define RT_ABI_VERSION 0
 
-/*
- The version of the library that the program runs with, as one number that can be compared:
- `major << 16 | minor << 8 | patch`. The header's own version is `RT_VERSION_MAJOR` and so on.
-
- @threads any @signal_safe
+/* The version of the library that the program runs with, as one number that can be compared:
+ * `major << 16 | minor << 8 | patch`. The header's own version is `RT_VERSION_MAJOR` and so on.
+ *
+ * @threads any @signal_safe
  */
-RT_API
-uint32_t rt_version(void);
+RT_API uint32_t rt_version(void);
 
-/*
- The same version as a static string, "0.1.0".
-
- @threads any @signal_safe
+/* The same version as a static string, "0.1.0".
+ *
+ * @threads any @signal_safe
  */
 RT_API const char *rt_version_string(void);
 
-/*
- The version of the binary interface. A program built against another value of
- `RT_ABI_VERSION` must not use this library.
-
- @threads any @signal_safe
+/* The version of the binary interface. A program built against another value of
+ * `RT_ABI_VERSION` must not use this library.
+ *
+ * @threads any @signal_safe
  */
 RT_API uint32_t rt_abi_version(void);
 
 /* == Status ============================================================================== */
 
-/*
- Done. Results are in the out-parameters.
- */
+/* Done. Results are in the out-parameters. */
 #define RT_OK 0
 
-/*
- Not yet: the callback will come, the waker will be woken, or there is more to do.
- */
+/* Not yet: the callback will come, the waker will be woken, or there is more to do. */
 #define RT_PENDING 1
 
-/*
- Not permitted from this thread: the object belongs to a loop that another thread owns.
+/* Not permitted from this thread: the object belongs to a loop that another thread owns. */
+#define RT_EPERM (-EPERM)
+
+/* An options struct of a newer version has a field set that this library does not know. */
+#define RT_E2BIG (-E2BIG)
+
+/* The descriptor is not open. */
+#define RT_EBADF (-EBADF)
+
+/* Nothing can be done at once, try again later. */
+#define RT_EAGAIN (-EAGAIN)
+
+/* Out of memory. */
+#define RT_ENOMEM (-ENOMEM)
+
+/* Busy: the loop is being turned already, or such an operation is pending on the object. */
+#define RT_EBUSY (-EBUSY)
+
+/* There is one already. */
+#define RT_EEXIST (-EEXIST)
+
+/* NULL, freed or of another type where a live handle is needed; an argument out of range. */
+#define RT_EINVAL (-EINVAL)
+
+/* The process has no descriptor left. */
+#define RT_EMFILE (-EMFILE)
+
+/* The peer does not read any more, or the sending side was shut down. */
+#define RT_EPIPE (-EPIPE)
+
+/* Blocking here would wait for itself: a worker or a turning loop must not block. */
+#define RT_EDEADLK (-EDEADLK)
+
+/* The address is in use. */
+#define RT_EADDRINUSE (-EADDRINUSE)
+
+/* The peer reset the connection. */
+#define RT_ECONNRESET (-ECONNRESET)
+
+/* Not connected. */
+#define RT_ENOTCONN (-ENOTCONN)
+
+/* The runtime or the loop was shut down. */
+#define RT_ESHUTDOWN (-ESHUTDOWN)
+
+/* The time limit passed. */
+#define RT_ETIMEDOUT (-ETIMEDOUT)
+
+/* Nobody listens at the address. */
+#define RT_ECONNREFUSED (-ECONNREFUSED)
+
+/* Finished, or under way, already. */
+#define RT_EALREADY (-EALREADY)
+
+/* Cancelled. */
+#define RT_ECANCELED (-ECANCELED)
+
+/* A panic inside the library or a callback was contained; the log has its message. */
+#define RT_EPANIC (-4001)
+
+/* The object was made before a `fork`, and this is the child. */
+#define RT_EFORK (-4002)
+
+/* The end of the stream: the peer has sent all it will send. */
+#define RT_EOF (-4003)
+
+/* The call needs a runtime, and the loop has none attached. */
+#define RT_ENORUNTIME (-4004)
+
+/* The name does not resolve to an address. */
+#define RT_EAI_NONAME (-4101)
+
+/* The name server failed for now, try again later. */
+#define RT_EAI_AGAIN (-4102)
+
+/* The name server failed for good. */
+#define RT_EAI_FAIL (-4103)
+
+/* The name could not be looked up for another reason. */
+#define RT_EAI_OTHER (-4104)
+
+/* The name of a status code: "RT_EINVAL" for a code that this header defines, the system's own
+ * name ("EXDEV") for any other error number, "RT_EUNKNOWN" for a value that is no code.
+ * The string is static: nothing is allocated, and it is never freed.
+ *
+ * @threads any @signal_safe
  */
-#define RT_EPERM -EPERM
+RT_API const char *rt_err_name(int code);
 
-/*
- An options struct of a newer version has a field set that this library does not know.
+/* What a status code says, in words. The string is static: nothing is allocated, and it is never
+ * freed.
+ *
+ * @threads any @signal_safe
  */
-#define RT_E2BIG -E2BIG
-
-/*
- The descriptor is not open.
- */
-#define RT_EBADF -EBADF
-
-/*
- Nothing can be done at once, try again later.
- */
-#define RT_EAGAIN -EAGAIN
-
-/*
- Out of memory.
- */
-#define RT_ENOMEM -ENOMEM
-
-/*
- Busy: the loop is being turned already, or such an operation is pending on the object.
- */
-#define RT_EBUSY -EBUSY
-
-/*
- There is one already.
- */
-#define RT_EEXIST -EEXIST
-
-/*
- NULL, freed or of another type where a live handle is needed; an argument out of range.
- */
-#define RT_EINVAL -EINVAL
-
-/*
- The process has no descriptor left.
- */
-#define RT_EMFILE -EMFILE
-
-/*
- The peer does not read any more, or the sending side was shut down.
- */
-#define RT_EPIPE -EPIPE
-
-/*
- Blocking here would wait for itself: a worker or a turning loop must not block.
- */
-#define RT_EDEADLK -EDEADLK
-
-/*
- The address is in use.
- */
-#define RT_EADDRINUSE -EADDRINUSE
-
-/*
- The peer reset the connection.
- */
-#define RT_ECONNRESET -ECONNRESET
-
-/*
- Not connected.
- */
-#define RT_ENOTCONN -ENOTCONN
-
-/*
- The runtime or the loop was shut down.
- */
-#define RT_ESHUTDOWN -ESHUTDOWN
-
-/*
- The time limit passed.
- */
-#define RT_ETIMEDOUT -ETIMEDOUT
-
-/*
- Nobody listens at the address.
- */
-#define RT_ECONNREFUSED -ECONNREFUSED
-
-/*
- Finished, or under way, already.
- */
-#define RT_EALREADY -EALREADY
-
-/*
- Cancelled.
- */
-#define RT_ECANCELED -ECANCELED
-
-/*
- A panic inside the library or a callback was contained; the log has its message.
- */
-#define RT_EPANIC -4001
-
-/*
- The object was made before a `fork`, and this is the child.
- */
-#define RT_EFORK -4002
-
-/*
- The end of the stream: the peer has sent all it will send.
- */
-#define RT_EOF -4003
-
-/*
- The call needs a runtime, and the loop has none attached.
- */
-#define RT_ENORUNTIME -4004
-
-/*
- The name does not resolve to an address.
- */
-#define RT_EAI_NONAME -4101
-
-/*
- The name server failed for now, try again later.
- */
-#define RT_EAI_AGAIN -4102
-
-/*
- The name server failed for good.
- */
-#define RT_EAI_FAIL -4103
-
-/*
- The name could not be looked up for another reason.
- */
-#define RT_EAI_OTHER -4104
-
-/*
- The name of a status code: "RT_EINVAL" for a code that this header defines, the system's own
- name ("EXDEV") for any other error number, "RT_EUNKNOWN" for a value that is no code.
- The string is static: nothing is allocated, and it is never freed.
-
- @threads any @signal_safe
- */
-RT_API
-const char *rt_err_name(int code);
-
-/*
- What a status code says, in words. The string is static: nothing is allocated, and it is never
- freed.
-
- @threads any @signal_safe
- */
-RT_API
-const char *rt_strerror(int code);
+RT_API const char *rt_strerror(int code);
 
 /* == User data =========================================================================== */
 
-
-
-/* == Event loops ========================================================================= */
-
-/*
- As a time limit or a timeout in nanoseconds: none.
+/* Gives user data back: called exactly once for each time that the data was passed in, after the
+ * last use of it, never while its function runs, also when the call that took the data failed.
+ * May be NULL. Unless a function says otherwise it may run on any thread.
  */
-#define RT_FOREVER UINT64_MAX
-
-/*
- An event loop: timers, watches, streams and tasks of one thread, which runs all of their
- callbacks inside its own turns.
-
- A turn does, in this order: what other threads sent (`rt_loop_post`, wakes); timers that are
- due; descriptors that are ready; tasks that were woken; the after-turn hook. Each part is
- bounded, so that none starves another; `RT_PENDING` says that something is left.
-
- The loop belongs to the thread that turns it; between turns, to the one that turned it last or
- made it. "@threads loop" means that thread: others get `RT_EPERM`. Another thread becomes the
- owner by turning it.
-
- A host that has a loop of its own sleeps on `rt_loop_backend_fd` (level-triggered), or is told by
- `rt_loop_set_notify`, and then calls `rt_loop_turn(loop, 0)`.
- */
-typedef struct rt_loop rt_loop;
-
-/*
- Options of a loop. Set up by `RT_LOOP_OPTIONS_INIT`.
- */
-typedef struct rt_loop_options {
-  /*
-   `sizeof(rt_loop_options)`.
-   */
-  size_t size;
-} rt_loop_options;
-
-/*
- Is called when the loop wants a turn.
- */
-typedef void (*rt_notify_fn)(void *data);
-
-/*
- A hook of a loop.
- */
-typedef void (*rt_hook_fn)(void *data);
-
-/*
- Something to do once.
- */
-typedef void (*rt_post_fn)(void *data);
-
-/*
- Makes a loop that belongs to this thread. `options` may be NULL.
- Errors: `RT_EINVAL`, `RT_E2BIG`, `RT_ESHUTDOWN`, `RT_EMFILE` and what else the system says.
-
- @threads any
- */
-RT_API int rt_loop_new(const struct rt_loop_options *options, struct rt_loop **loop_);
-
-/*
- Another handle for the same loop.
- Errors: `RT_EINVAL`.
-
- @threads any
- */
-RT_API int rt_loop_clone(struct rt_loop *loop_, struct rt_loop **clone);
-
-/*
- Gives the handle back. With the last one the loop is closed: operations that are pending call
- back with `RT_ECANCELED`, user data is dropped, both inside this call, or at the end of the turn
- or call that is inside the loop just then. Other handles (watches, timers, streams, tasks of the
- loop) remain to be freed; what is done with them returns `RT_ESHUTDOWN`.
-
- @threads any @consumes loop
- */
-RT_API
-void rt_loop_free(struct rt_loop *loop_);
-
-/*
- Turns the loop until `rt_loop_stop`, or until nothing is alive: no watch, timer, task or pending
- operation but those that were taken out by `rt_..._set_ref`.
- Returns `RT_OK` if nothing is alive, `RT_PENDING` if it was stopped before.
- Errors: `RT_EBUSY` inside a turn of this loop, `RT_EPERM` while another thread turns it,
- `RT_EINVAL`, `RT_EFORK`.
-
- @threads loop @blocking
- */
-RT_API
-int rt_loop_run(struct rt_loop *loop_);
-
-/*
- One turn that waits until something happens, unless nothing is alive.
- Returns `RT_PENDING` if something is alive still, else `RT_OK`. Errors: as `rt_loop_run`.
-
- @threads loop @blocking
- */
-RT_API int rt_loop_run_once(struct rt_loop *loop_);
-
-/*
- One turn. It waits at most `timeout_ns` for something to do; 0 does not wait, `RT_FOREVER` waits
- as long as it takes.
- Returns `RT_PENDING` if there is more to do at once, else `RT_OK`. Errors: as `rt_loop_run`.
-
- @threads loop @blocking
- */
-RT_API
-int rt_loop_turn(struct rt_loop *loop_,
-                 uint64_t timeout_ns);
-
-/*
- Makes `rt_loop_run` return after the turn that is under way; if none is, the next `rt_loop_run`
- returns at once. The request is forgotten when `rt_loop_run` returns.
- Errors: `RT_ESHUTDOWN`, `RT_EINVAL`, `RT_EFORK`.
-
- @threads any
- */
-RT_API
-int rt_loop_stop(struct rt_loop *loop_);
-
-/*
- Whether something keeps `rt_loop_run` going: `RT_PENDING` if so, else `RT_OK`.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API int rt_loop_alive(struct rt_loop *loop_);
-
-/*
- The one descriptor to embed the loop with: it is readable whenever a turn would do something,
- due timers and wakes from other threads included, so a host can sleep on it without a timeout.
- Watch it level-triggered, or call `rt_loop_turn(loop, 0)` until it returns `RT_OK`. It belongs to
- the loop: do not read, change or close it.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_loop_backend_fd(struct rt_loop *loop_,
-                       int *fd);
-
-/*
- How long a turn would wait at most, in nanoseconds: 0 if there is something to do, `RT_FOREVER`
- if nothing is planned. Only a host that cannot sleep on the descriptor needs it.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_loop_timeout_ns(struct rt_loop *loop_,
-                       uint64_t *timeout_ns);
-
-/*
- Sets a function that is called when the loop wants a turn, for a host that cannot sleep on a
- descriptor: on any thread, at most once until the next turn. It must not block nor turn the
- loop itself; it tells the host to. NULL for none. If `rt_loop_wake` is called in signal handlers,
- `notify` must be safe there. `drop(data)` runs when another function is set, or with the loop.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
-
- @threads loop @consumes data
- */
-RT_API
-int rt_loop_set_notify(struct rt_loop *loop_,
-                       rt_notify_fn notify,
-                       void *data,
-                       rt_drop_fn drop);
-
-/*
- Sets functions for fixed points of each turn; each may be NULL. `before_wait` and `after_wait` run
- around the blocking wait, and only if there is one: nothing else of the loop runs between them,
- so a host can let go of a lock there. `after_turn` runs last. `drop(data)` runs when others are
- set, or with the loop.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
-
- @threads loop @consumes data
- */
-RT_API
-int rt_loop_set_hooks(struct rt_loop *loop_,
-                      rt_hook_fn before_wait,
-                      rt_hook_fn after_wait,
-                      rt_hook_fn after_turn,
-                      void *data,
-                      rt_drop_fn drop);
-
-/*
- Makes a turn happen: ends the wait of the loop, or of the host that sleeps on it. Wakes
- coalesce. What was written before is seen by the turn.
- Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads any @signal_safe
- */
-RT_API int rt_loop_wake(struct rt_loop *loop_);
-
-/*
- Calls `call(data)` once in the next turn of the loop, then `drop(data)`. If the loop is closed
- first, only `drop` is called.
- Returns `RT_PENDING`. Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
-
- @threads any @consumes data
- */
-RT_API
-int rt_loop_post(struct rt_loop *loop_,
-                 rt_post_fn call,
-                 void *data,
-                 rt_drop_fn drop);
-
-/* == Timers ============================================================================== */
-
-/*
- A timer of a loop, once or repeating. It never fires early; timers with equal deadlines fire in
- the order in which they were started. A timer is its handle: freeing it stops it.
- */
-typedef struct rt_timer rt_timer;
-
-/*
- Is called when a timer fires.
- */
-typedef void (*rt_timer_fn)(void *data);
-
-/*
- The time of the clock that timers go by, in nanoseconds from a fixed point in the past. It never
- goes back.
-
- @threads any
- */
-RT_API
-uint64_t rt_now_ns(void);
-
-/*
- Makes a timer that is not started. `drop(data)` runs when it is freed, or with the loop; on the
- loop's thread.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
-
- @threads loop @consumes data
- */
-RT_API
-int rt_timer_new(rt_loop *loop_,
-                 rt_timer_fn fire,
-                 void *data,
-                 rt_drop_fn drop,
-                 struct rt_timer **timer);
-
-/*
- Starts the timer, or starts it anew if it is running: it fires when `delay_ns` has passed, with 0
- in the next turn, never in this one. With `repeat_ns` not 0 it fires again each time that this has
- passed, without drift; a loop that is late by several periods fires it once. `RT_FOREVER` as a
- delay is as good as never.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_timer_start(struct rt_timer *timer,
-                   uint64_t delay_ns,
-                   uint64_t repeat_ns);
-
-/*
- Stops the timer: it does not fire, not even if it is due in this very turn. It can be started
- again. Stopping twice does nothing.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_timer_stop(struct rt_timer *timer);
-
-/*
- Whether the timer keeps `rt_loop_run` going while it is running (not 0), which it does at first.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_timer_set_ref(struct rt_timer *timer,
-                     int keeps_alive);
-
-/*
- Stops the timer and gives the handle back; it may be its own callback that does so. On another
- thread than the loop's it is stopped in the loop's next turn.
-
- @threads any @consumes timer
- */
-RT_API
-void rt_timer_free(struct rt_timer *timer);
-
-/* == Descriptors ========================================================================= */
-
-/*
- A read would not block: there is data, the end of the stream, or an error to collect.
- */
-#define RT_READABLE 1
-
-/*
- A write would not block, or would return an error.
- */
-#define RT_WRITABLE 2
-
-/*
- Exceptional data, such as TCP's urgent data.
- */
-#define RT_PRIORITY 4
-
-/*
- Reported only: the peer will send no more.
- */
-#define RT_READ_CLOSED 8
-
-/*
- Reported only: both directions are closed.
- */
-#define RT_HANGUP 16
-
-/*
- Reported only: an error is pending.
- */
-#define RT_ERROR 32
-
-/*
- A descriptor that a loop watches. Level-triggered: the callback is called in every turn in which
- the descriptor is ready, until the watch is paused, stopped or freed. All three take effect at
- once, so that the descriptor can be closed right after; close it after, not before.
- One watch for a descriptor and loop: it can ask for both directions.
- */
-typedef struct rt_watch rt_watch;
-
-/*
- Is called when a descriptor is ready for what was asked; `ready` is a set of `RT_READABLE` and so
- on. An error or a hang-up is reported whatever was asked.
- */
-typedef void (*rt_ready_fn)(void *data, uint32_t ready);
-
-/*
- Watches `fd`, which stays the caller's, for `events` (`RT_READABLE`, `RT_WRITABLE`,
- `RT_PRIORITY`, or 0 for a watch that is paused). `drop(data)` runs when the watch is stopped or
- freed, or with the loop; on the loop's thread.
- Errors: `RT_EEXIST` if this loop watches `fd` already, `RT_EPERM` for a regular file, which is
- always ready, or on another thread, `RT_EBADF`, `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`;
- `drop(data)` has run then.
-
- @threads loop @consumes data
- */
-RT_API
-int rt_watch_new(rt_loop *loop_,
-                 int fd,
-                 uint32_t events,
-                 rt_ready_fn ready,
-                 void *data,
-                 rt_drop_fn drop,
-                 struct rt_watch **watch);
-
-/*
- Watches for other events from now on; 0 pauses the watch, and not even a hang-up is reported.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_EBADF` or `-ENOENT` if the descriptor was closed or the
- watch stopped, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_watch_set(struct rt_watch *watch,
-                 uint32_t events);
-
-/*
- Whether the watch keeps `rt_loop_run` going (not 0), which it does at first.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API int rt_watch_set_ref(struct rt_watch *watch, int keeps_alive);
-
-/*
- Ends the watch at once: `ready` is not called again, not even for an event that this turn has
- fetched already. `drop(data)` has run when this returns, unless `ready` is running: then it
- runs after that. Stopping twice does nothing.
- Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
-
- @threads loop
- */
-RT_API
-int rt_watch_stop(struct rt_watch *watch);
-
-/*
- Stops the watch and gives the handle back. On another thread than the loop's it is stopped in
- the loop's next turn; the descriptor must stay open until then (`drop(data)` tells).
-
- @threads any @consumes watch
- */
-RT_API
-void rt_watch_free(struct rt_watch *watch);
+typedef void (*rt_drop_fn)(void *data);
 
 /* == Log ================================================================================= */
 
-/*
- Something went wrong that a return value could not fully say.
- */
+/* Something went wrong that a return value could not fully say. */
 #define RT_LOG_ERROR 1
 
-/*
- Something is probably a mistake.
- */
+/* Something is probably a mistake. */
 #define RT_LOG_WARN 2
 
-/*
- Receives one line of the log: `len` bytes of UTF-8 at `message`, a NUL after them. It may be
- called on any thread, on several at once, also inside a call of this library: it must not block
- and must not call this library.
+/* Receives one line of the log: `len` bytes of UTF-8 at `message`, a NUL after them. It may be
+ * called on any thread, on several at once, also inside a call of this library: it must not block
+ * and must not call this library.
  */
 typedef void (*rt_log_fn)(void *data, int32_t level, const char *message, size_t len);
 
-/*
- Sets the function that receives the log of the whole process, in place of the one before; NULL
- for none. The log says what a status code cannot: the message of a contained panic. The library
- prints nothing by itself, and writes a line only when something has gone wrong.
- `drop(data)` is called once, after the last call of `callback`, when another function is set.
- Errors: none but `RT_EPANIC`.
-
- @threads any @consumes data
+/* Sets the function that receives the log of the whole process, in place of the one before; NULL
+ * for none. The log says what a status code cannot: the message of a contained panic. The library
+ * prints nothing by itself, and writes a line only when something has gone wrong.
+ * `drop(data)` is called once, after the last call of `callback`, when another function is set.
+ * Errors: none but `RT_EPANIC`.
+ *
+ * @threads any @consumes data
  */
-RT_API
-int rt_set_log_callback(rt_log_fn callback,
-                        void *data,
-                        rt_drop_fn drop);
+RT_API int rt_set_log_callback(rt_log_fn callback, void *data, rt_drop_fn drop);
 
 /* == Handles ============================================================================= */
 
-/*
- How many handles of all types have been given to C in this process and not been freed. For
- leak checks at the end of a program: it looks at every handle, so it is not for hot paths.
-
- @threads any
+/* How many handles of all types have been given to C in this process and not been freed. For
+ * leak checks at the end of a program: it looks at every handle, so it is not for hot paths.
+ *
+ * @threads any
  */
 RT_API size_t rt_handles_live(void);
+
+/* == Event loops ========================================================================= */
+
+/* As a time limit or a timeout in nanoseconds: none. */
+#define RT_FOREVER UINT64_MAX
+
+/* An event loop: timers, watches, streams and tasks of one thread, which runs all of their
+ * callbacks inside its own turns.
+ *
+ * A turn does, in this order: what other threads sent (`rt_loop_post`, wakes); timers that are
+ * due; descriptors that are ready; tasks that were woken; the after-turn hook. Each part is
+ * bounded, so that none starves another; `RT_PENDING` says that something is left.
+ *
+ * The loop belongs to the thread that turns it; between turns, to the one that turned it last or
+ * made it. "@threads loop" means that thread: others get `RT_EPERM`. Another thread becomes the
+ * owner by turning it.
+ *
+ * A host that has a loop of its own sleeps on `rt_loop_backend_fd` (level-triggered), or is told by
+ * `rt_loop_set_notify`, and then calls `rt_loop_turn(loop, 0)`.
+ */
+typedef struct rt_loop rt_loop;
+
+/* Options of a loop. Set up by `RT_LOOP_OPTIONS_INIT`. */
+typedef struct rt_loop_options {
+  /* `sizeof(rt_loop_options)`. */
+  size_t size;
+} rt_loop_options;
+
+/* Is called when the loop wants a turn. */
+typedef void (*rt_notify_fn)(void *data);
+
+/* A hook of a loop. */
+typedef void (*rt_hook_fn)(void *data);
+
+/* Something to do once. */
+typedef void (*rt_post_fn)(void *data);
+
+/* Makes a loop that belongs to this thread. `options` may be NULL.
+ * Errors: `RT_EINVAL`, `RT_E2BIG`, `RT_ESHUTDOWN`, `RT_EMFILE` and what else the system says.
+ *
+ * @threads any
+ */
+RT_API int rt_loop_new(const rt_loop_options *options, rt_loop **loop);
+
+/* Another handle for the same loop.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any
+ */
+RT_API int rt_loop_clone(rt_loop *loop, rt_loop **clone);
+
+/* Gives the handle back. With the last one the loop is closed: operations that are pending call
+ * back with `RT_ECANCELED`, user data is dropped, both inside this call, or at the end of the turn
+ * or call that is inside the loop just then. Other handles (watches, timers, streams, tasks of the
+ * loop) remain to be freed; what is done with them returns `RT_ESHUTDOWN`.
+ *
+ * @threads any @consumes loop
+ */
+RT_API void rt_loop_free(rt_loop *loop);
+
+/* Turns the loop until `rt_loop_stop`, or until nothing is alive: no watch, timer, task or pending
+ * operation but those that were taken out by `rt_..._set_ref`.
+ * Returns `RT_OK` if nothing is alive, `RT_PENDING` if it was stopped before.
+ * Errors: `RT_EBUSY` inside a turn of this loop, `RT_EPERM` while another thread turns it,
+ * `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads loop @blocking
+ */
+RT_API int rt_loop_run(rt_loop *loop);
+
+/* One turn that waits until something happens, unless nothing is alive.
+ * Returns `RT_PENDING` if something is alive still, else `RT_OK`. Errors: as `rt_loop_run`.
+ *
+ * @threads loop @blocking
+ */
+RT_API int rt_loop_run_once(rt_loop *loop);
+
+/* One turn. It waits at most `timeout_ns` for something to do; 0 does not wait, `RT_FOREVER` waits
+ * as long as it takes.
+ * Returns `RT_PENDING` if there is more to do at once, else `RT_OK`. Errors: as `rt_loop_run`.
+ *
+ * @threads loop @blocking
+ */
+RT_API int rt_loop_turn(rt_loop *loop, uint64_t timeout_ns);
+
+/* Makes `rt_loop_run` return after the turn that is under way; if none is, the next `rt_loop_run`
+ * returns at once. The request is forgotten when `rt_loop_run` returns.
+ * Errors: `RT_ESHUTDOWN`, `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_loop_stop(rt_loop *loop);
+
+/* Whether something keeps `rt_loop_run` going: `RT_PENDING` if so, else `RT_OK`.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_loop_alive(rt_loop *loop);
+
+/* The one descriptor to embed the loop with: it is readable whenever a turn would do something,
+ * due timers and wakes from other threads included, so a host can sleep on it without a timeout.
+ * Watch it level-triggered, or call `rt_loop_turn(loop, 0)` until it returns `RT_OK`. It belongs to
+ * the loop: do not read, change or close it.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_loop_backend_fd(rt_loop *loop, int *fd);
+
+/* How long a turn would wait at most, in nanoseconds: 0 if there is something to do, `RT_FOREVER`
+ * if nothing is planned. Only a host that cannot sleep on the descriptor needs it.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_loop_timeout_ns(rt_loop *loop, uint64_t *timeout_ns);
+
+/* Sets a function that is called when the loop wants a turn, for a host that cannot sleep on a
+ * descriptor: on any thread, at most once until the next turn. It must not block nor turn the
+ * loop itself; it tells the host to. NULL for none. If `rt_loop_wake` is called in signal handlers,
+ * `notify` must be safe there. `drop(data)` runs when another function is set, or with the loop.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop @consumes data
+ */
+RT_API int rt_loop_set_notify(rt_loop *loop, rt_notify_fn notify, void *data, rt_drop_fn drop);
+
+/* Sets functions for fixed points of each turn; each may be NULL. `before_wait` and `after_wait` run
+ * around the blocking wait, and only if there is one: nothing else of the loop runs between them,
+ * so a host can let go of a lock there. `after_turn` runs last. `drop(data)` runs when others are
+ * set, or with the loop.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop @consumes data
+ */
+RT_API int rt_loop_set_hooks(rt_loop *loop, rt_hook_fn before_wait, rt_hook_fn after_wait,
+        rt_hook_fn after_turn, void *data, rt_drop_fn drop);
+
+/* Makes a turn happen: ends the wait of the loop, or of the host that sleeps on it. Wakes
+ * coalesce. What was written before is seen by the turn.
+ * Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads any @signal_safe
+ */
+RT_API int rt_loop_wake(rt_loop *loop);
+
+/* Calls `call(data)` once in the next turn of the loop, then `drop(data)`. If the loop is closed
+ * first, only `drop` is called.
+ * Returns `RT_PENDING`. Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads any @consumes data
+ */
+RT_API int rt_loop_post(rt_loop *loop, rt_post_fn call, void *data, rt_drop_fn drop);
+
+/* == Timers ============================================================================== */
+
+/* A timer of a loop, once or repeating. It never fires early; timers with equal deadlines fire in
+ * the order in which they were started. A timer is its handle: freeing it stops it.
+ */
+typedef struct rt_timer rt_timer;
+
+/* Is called when a timer fires. */
+typedef void (*rt_timer_fn)(void *data);
+
+/* The time of the clock that timers go by, in nanoseconds from a fixed point in the past. It never
+ * goes back.
+ *
+ * @threads any
+ */
+RT_API uint64_t rt_now_ns(void);
+
+/* Makes a timer that is not started. `drop(data)` runs when it is freed, or with the loop; on the
+ * loop's thread.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop @consumes data
+ */
+RT_API int rt_timer_new(rt_loop *loop, rt_timer_fn fire, void *data, rt_drop_fn drop,
+        rt_timer **timer);
+
+/* Starts the timer, or starts it anew if it is running: it fires when `delay_ns` has passed, with 0
+ * in the next turn, never in this one. With `repeat_ns` not 0 it fires again each time that this has
+ * passed, without drift; a loop that is late by several periods fires it once. `RT_FOREVER` as a
+ * delay is as good as never.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_timer_start(rt_timer *timer, uint64_t delay_ns, uint64_t repeat_ns);
+
+/* Stops the timer: it does not fire, not even if it is due in this very turn. It can be started
+ * again. Stopping twice does nothing.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_timer_stop(rt_timer *timer);
+
+/* Whether the timer keeps `rt_loop_run` going while it is running (not 0), which it does at first.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_timer_set_ref(rt_timer *timer, int keeps_alive);
+
+/* Stops the timer and gives the handle back; it may be its own callback that does so. On another
+ * thread than the loop's it is stopped in the loop's next turn.
+ *
+ * @threads any @consumes timer
+ */
+RT_API void rt_timer_free(rt_timer *timer);
+
+/* == Descriptors ========================================================================= */
+
+/* A read would not block: there is data, the end of the stream, or an error to collect. */
+#define RT_READABLE 1
+
+/* A write would not block, or would return an error. */
+#define RT_WRITABLE 2
+
+/* Exceptional data, such as TCP's urgent data. */
+#define RT_PRIORITY 4
+
+/* Reported only: the peer will send no more. */
+#define RT_READ_CLOSED 8
+
+/* Reported only: both directions are closed. */
+#define RT_HANGUP 16
+
+/* Reported only: an error is pending. */
+#define RT_ERROR 32
+
+/* A descriptor that a loop watches. Level-triggered: the callback is called in every turn in which
+ * the descriptor is ready, until the watch is paused, stopped or freed. All three take effect at
+ * once, so that the descriptor can be closed right after; close it after, not before.
+ * One watch for a descriptor and loop: it can ask for both directions.
+ */
+typedef struct rt_watch rt_watch;
+
+/* Is called when a descriptor is ready for what was asked; `ready` is a set of `RT_READABLE` and so
+ * on. An error or a hang-up is reported whatever was asked.
+ */
+typedef void (*rt_ready_fn)(void *data, uint32_t ready);
+
+/* Watches `fd`, which stays the caller's, for `events` (`RT_READABLE`, `RT_WRITABLE`,
+ * `RT_PRIORITY`, or 0 for a watch that is paused). `drop(data)` runs when the watch is stopped or
+ * freed, or with the loop; on the loop's thread.
+ * Errors: `RT_EEXIST` if this loop watches `fd` already, `RT_EPERM` for a regular file, which is
+ * always ready, or on another thread, `RT_EBADF`, `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`;
+ * `drop(data)` has run then.
+ *
+ * @threads loop @consumes data
+ */
+RT_API int rt_watch_new(rt_loop *loop, int fd, uint32_t events, rt_ready_fn ready, void *data,
+        rt_drop_fn drop, rt_watch **watch);
+
+/* Watches for other events from now on; 0 pauses the watch, and not even a hang-up is reported.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_EBADF` or `-ENOENT` if the descriptor was closed or the
+ * watch stopped, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_watch_set(rt_watch *watch, uint32_t events);
+
+/* Whether the watch keeps `rt_loop_run` going (not 0), which it does at first.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_watch_set_ref(rt_watch *watch, int keeps_alive);
+
+/* Ends the watch at once: `ready` is not called again, not even for an event that this turn has
+ * fetched already. `drop(data)` has run when this returns, unless `ready` is running: then it
+ * runs after that. Stopping twice does nothing.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_watch_stop(rt_watch *watch);
+
+/* Stops the watch and gives the handle back. On another thread than the loop's it is stopped in
+ * the loop's next turn; the descriptor must stay open until then (`drop(data)` tells).
+ *
+ * @threads any @consumes watch
+ */
+RT_API void rt_watch_free(rt_watch *watch);
+
+/* == Initialisers ======================================================================== */
+
+/* Each sets the defaults: rt_runtime_options options = RT_RUNTIME_OPTIONS_INIT; */
+#define RT_LOOP_OPTIONS_INIT { sizeof(rt_loop_options) }
 
 #ifdef __cplusplus
 }

@@ -17,8 +17,10 @@ pub(super) fn make(
     let hook = |function: rt_hook_fn| {
         let user = user.clone();
         function.map(|function| -> Box<dyn Fn() + Send> {
-            // SAFETY: the caller gave the function for this data, which the closure keeps.
-            Box::new(move || drop(thread::callback(|| unsafe { function(user.data()) })))
+            Box::new(move || {
+                // SAFETY: the caller gave the function for this data, which the closure keeps.
+                let _ = thread::callback(|| unsafe { function(user.data()) });
+            })
         })
     };
     Hooks {

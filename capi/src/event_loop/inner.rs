@@ -29,7 +29,7 @@ use crate::thread;
 const NOBODY: u64 = 0;
 
 /// What a loop's handles, watches, timers and streams share.
-pub struct LoopInner {
+pub(crate) struct LoopInner {
     holder: AtomicU64,
     owner: AtomicU64,
     /// Somebody has asked for the loop to be closed.
