@@ -1,0 +1,199 @@
+"""Transports: what happens once per connection."""
+
+import asyncio
+import socket
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from . import _asyncio, _native
+from ._errors import logger
+
+if TYPE_CHECKING:
+    from ._loop import EventLoop
+
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+class SocketTransport(_native.StreamTransport):
+    """A connected stream socket, TCP or Unix. Reading and writing are native."""
+
+    #: The loop may switch such a transport to TLS (``start_tls``).
+    _start_tls_compatible = True
+    #: ``loop.sendfile`` may let the kernel copy.
+    _sendfile_compatible = _asyncio.TRY_NATIVE_SENDFILE
+
+    _server: Any
+    _empty_waiter: "asyncio.Future[None] | None"
+
+    def __init__(
+        self,
+        loop: "EventLoop",
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: "asyncio.Future[None] | None" = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> None:
+        extra = {} if extra is None else extra
+        extra["socket"] = _asyncio.TransportSocket(sock)
+        self._server = None
+        self._empty_waiter = None
+        if sock.family in _INTERNET and sock.type == socket.SOCK_STREAM:
+            # Small writes leave at once; the socket's protocol number does not matter (a socket
+            # made with 0 is TCP all the same).
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._attach(loop, sock, sock.fileno(), protocol, extra)
+        if "sockname" not in extra:
+            extra["sockname"] = _address(sock.getsockname)
+        if "peername" not in extra:
+            extra["peername"] = _address(sock.getpeername)
+        if server is not None:
+            self._server = server
+            loop._attach_to_server(server, self)
+        loop.call_soon(protocol.connection_made, self)
+        # Data may come only after the protocol knows its transport.
+        loop.call_soon(self._start)
+        if waiter is not None:
+            loop.call_soon(_asyncio.set_result_unless_cancelled, waiter, None)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._extra.get(name, default)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        if high is None:
+            high = 64 * 1024 if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        self._set_limits(low, high)
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._sock is None:
+            info.append("closed")
+        elif self.is_closing():
+            info.append("closing")
+        info.append(f"fd={self._sock_fd}")
+        if self._loop is not None and not self._loop.is_closed():
+            reading, writing = self._polling
+            info.append(f"read={'polling' if reading else 'idle'}")
+            state = "polling" if writing else "idle"
+            info.append(f"write=<{state}, bufsize={self.get_write_buffer_size()}>")
+        return f"<{' '.join(info)}>"
+
+    def __del__(self, _warn: Any = warnings.warn) -> None:
+        sock = self._sock
+        if sock is not None:
+            _warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
+            sock.close()
+            self._detach_from_server()
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        """End the connection because of ``exc``; only what is not an OS error is reported."""
+        if isinstance(exc, OSError):
+            if self._loop is not None and self._loop.get_debug():
+                logger.debug("%r: %s", self, message, exc_info=exc)
+        else:
+            self._report_protocol(exc, message)
+        self._force_close(exc)
+
+    def _report_protocol(self, exc: BaseException, message: str) -> None:
+        loop = self._loop
+        if loop is not None:
+            loop.call_exception_handler(
+                {
+                    "message": message,
+                    "exception": exc,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+
+    def _read_eof(self) -> None:
+        """The peer will send no more: ask the protocol whether the other direction stays open."""
+        if self._loop is not None and self._loop.get_debug():
+            logger.debug("%r received EOF", self)
+        if self._protocol.eof_received():
+            self._end_reading()
+        else:
+            self.close()
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        protocol, sock = self._protocol, self._sock
+        try:
+            if protocol is not None:
+                protocol.connection_lost(exc)
+        finally:
+            self._release()
+            if sock is not None:
+                sock.close()
+            self._detach_from_server()
+            if self._empty_waiter is not None:
+                self._drained(ConnectionError("Connection is closed by peer"))
+
+    def _detach_from_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            _detach(server, self)
+
+    def _make_empty_waiter(self) -> "asyncio.Future[None]":
+        """A future that is done when everything written so far has been sent."""
+        if self._empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        assert self._loop is not None
+        self._empty_waiter = self._loop.create_future()
+        if self.get_write_buffer_size() == 0:
+            self._empty_waiter.set_result(None)
+        self._tell_drained(True)
+        return self._empty_waiter
+
+    def _reset_empty_waiter(self) -> None:
+        self._empty_waiter = None
+        self._tell_drained(False)
+
+    def _drained(self, exc: BaseException | None) -> None:
+        waiter = self._empty_waiter
+        if waiter is not None and not waiter.done():
+            if exc is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(exc)
+
+
+def _address(ask: Any) -> Any:
+    try:
+        return ask()
+    except OSError:
+        return None
+
+
+def _detach(server: Any, transport: object) -> None:
+    """``Server._detach``, which takes the transport from Python 3.13 on."""
+    if _asyncio.SERVER_KEEPS_CLIENTS:
+        server._detach(transport)
+    else:
+        server._detach()
+
+
+class DatagramTransport(_asyncio.SelectorDatagramTransport):  # type: ignore[misc]
+    """A datagram socket. asyncio's own transport on this loop's descriptor callbacks."""
+
+    def __repr__(self) -> str:
+        info = [type(self).__name__]
+        if self._sock is None:
+            info.append("closed")
+        elif self._closing:
+            info.append("closing")
+        info.append(f"fd={self._sock_fd}")
+        return f"<{' '.join(info)}>"
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        loop = self._loop
+        try:
+            super()._call_connection_lost(exc)
+        finally:
+            loop._transports.discard(self._sock_fd, self)
