@@ -27,7 +27,7 @@
 mod core;
 mod handle;
 mod shared;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod timer;
 mod wake;

@@ -344,7 +344,7 @@ impl std::fmt::Debug for LoopTimer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -184,7 +184,7 @@ fn names(f: &mut fmt::Formatter<'_>, bits: u8, table: &[(u8, &str)]) -> fmt::Res
     if first { f.write_str("NONE") } else { Ok(()) }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

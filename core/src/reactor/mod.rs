@@ -1,7 +1,18 @@
 //! Readiness of file descriptors.
+//!
+//! A [`Reactor`] waits; its [`Handle`]s register with it from any thread. A [`Registration`] has a
+//! word that says what its descriptor is ready for and wakes the tasks that wait for it
+//! ([`scheduled_io`]); the way from a report to the word takes no lock, no allocation and no look-up.
+//! An [`EventLoop`](crate::event_loop::EventLoop) is its own waiter, and passes on what is not for
+//! its own watches.
 
+mod driver;
 mod interest;
+pub(crate) mod scheduled_io;
 pub(crate) mod sys;
 pub(crate) mod token;
+mod waker_slot;
 
+pub(crate) use driver::{Handle, Reactor, Registration, closed};
 pub use interest::{Interest, Ready};
+pub(crate) use scheduled_io::Direction;

@@ -334,7 +334,7 @@ impl std::fmt::Debug for Wheel {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::collections::{BTreeMap, HashMap};
