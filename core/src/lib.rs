@@ -3,8 +3,42 @@
 //!
 //! This crate knows nothing of C, Python or JavaScript; the C API and the bindings stand on it.
 
+mod blocking;
+mod context;
 pub mod event_loop;
+mod executor;
 pub mod reactor;
+pub mod runtime;
 mod shim;
 pub mod task;
+mod thread;
 pub mod time;
+
+use std::future::Future;
+use task::JoinHandle;
+
+/// Starts a task on the runtime that the calling thread works for, or has entered.
+///
+/// # Panics
+/// Outside of any runtime: see [`runtime::Handle::try_current`] for a way that does not.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    runtime::Handle::current().spawn(future)
+}
+
+/// Runs a job that may block on a thread that is there for it, likewise.
+///
+/// # Panics
+/// As [`spawn`].
+#[track_caller]
+pub fn spawn_blocking<F, R>(job: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    runtime::Handle::current().spawn_blocking(job)
+}

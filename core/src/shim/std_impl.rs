@@ -89,7 +89,11 @@ pub(crate) mod cell {
 }
 
 pub(crate) mod thread {
-    pub(crate) use std::thread::{Thread, current, park, park_timeout};
+    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
+
+    pub(crate) fn is_finished(handle: &JoinHandle<()>) -> bool {
+        handle.is_finished()
+    }
 }
 
 pub(crate) use std::thread_local;

@@ -58,16 +58,20 @@ pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<Permit> {
     })
 }
 
-/// Begins a task's poll: sets a full budget, and puts back what was there when the guard goes.
-pub(crate) fn start() -> Restore {
-    LEFT.with(|left| Restore(left.replace(Some(BUDGET))))
+/// Gives the poll that begins on this thread a full budget.
+#[inline]
+pub(crate) fn refill() {
+    LEFT.with(|left| left.set(Some(BUDGET)));
 }
 
-/// Ends a budget: see [`start`].
-pub(crate) struct Restore(Option<u8>);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        LEFT.with(|left| left.set(self.0));
+/// Runs `f`, which is no task, without a budget.
+pub(crate) fn unlimited<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<u8>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LEFT.with(|left| left.set(self.0));
+        }
     }
+    let _restore = Restore(LEFT.with(|left| left.replace(None)));
+    f()
 }

@@ -15,6 +15,8 @@
 mod cell;
 pub mod coop;
 mod join;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod owner;
 mod state;
 #[cfg(all(test, not(loom)))]

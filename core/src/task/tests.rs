@@ -374,7 +374,7 @@ fn budget_ends_a_poll_that_would_never_wait() {
     let bench = Bench::new();
     let mut done = 0_u32;
     drop(bench.spawn(poll_fn(move |cx| {
-        let _budget = coop::start();
+        coop::refill();
         while let Poll::Ready(permit) = coop::poll_proceed(cx) {
             permit.made_progress();
             done += 1;
@@ -389,7 +389,7 @@ fn budget_ends_a_poll_that_would_never_wait() {
 
 #[test]
 fn unused_permit_gives_its_unit_back() {
-    let _budget = coop::start();
+    coop::refill();
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..1000 {
         assert!(coop::poll_proceed(&mut cx).is_ready());

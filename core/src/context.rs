@@ -1,0 +1,93 @@
+//! What the running code stands in: the runtime it was started from, the reactor and timers it may
+//! register with, and whether it may block.
+
+use crate::executor::{self, SharedRef};
+use crate::shim::thread_local;
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ptr;
+
+/// What the leaf futures polled on a thread register with.
+#[cfg(all(not(loom), reactor))]
+pub(crate) struct Driver {
+    pub(crate) reactor: crate::reactor::Handle,
+    pub(crate) timers: std::sync::Arc<crate::time::TimerQueue>,
+}
+
+#[cfg(any(loom, not(reactor)))]
+pub(crate) use crate::executor::ModelDriver as Driver;
+
+thread_local! {
+    static DRIVER: Cell<*const Driver> = Cell::new(ptr::null());
+    static ENTERED: RefCell<Option<SharedRef>> = RefCell::new(None);
+    static BLOCKING: Cell<bool> = Cell::new(false);
+}
+
+/// Makes `driver` the one that futures polled on this thread register with, until the guard goes.
+pub(crate) fn enter_driver(driver: &Driver) -> DriverGuard<'_> {
+    DriverGuard { before: DRIVER.with(|current| current.replace(driver)), driver: PhantomData }
+}
+
+pub(crate) struct DriverGuard<'a> {
+    before: *const Driver,
+    driver: PhantomData<&'a Driver>,
+}
+
+impl Drop for DriverGuard<'_> {
+    fn drop(&mut self) {
+        DRIVER.with(|current| current.set(self.before));
+    }
+}
+
+/// Calls `f` with the driver of this thread; `None` outside of any runtime and event loop.
+pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
+    let driver = DRIVER.try_with(Cell::get).unwrap_or(ptr::null());
+    if !driver.is_null() {
+        // SAFETY: a guard that borrows the driver is alive further down this thread's stack.
+        return Some(f(unsafe { &*driver }));
+    }
+    let runtime = entered()?;
+    Some(f(runtime.foreign_driver()))
+}
+
+/// Makes `runtime` the one that `spawn` and its like use on this thread, until the guard goes.
+pub(crate) fn enter(runtime: &SharedRef) -> Entered {
+    Entered { before: ENTERED.with(|entered| entered.replace(Some(runtime.clone()))) }
+}
+
+pub(crate) struct Entered {
+    before: Option<SharedRef>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // Dropped outside of the borrow: it may be the last reference to a runtime.
+        let _left = ENTERED.with(|entered| entered.replace(self.before.take()));
+    }
+}
+
+fn entered() -> Option<SharedRef> {
+    ENTERED.try_with(|entered| entered.borrow().clone()).ok().flatten()
+}
+
+/// The runtime that this thread works for, or has entered.
+pub(crate) fn current() -> Option<SharedRef> {
+    executor::current_shared().or_else(entered)
+}
+
+/// Begins to block this thread on a future. `None` where that would stop a worker, or another wait
+/// of the same kind further down this thread's stack.
+pub(crate) fn enter_blocking() -> Option<Blocking> {
+    if executor::is_worker() || BLOCKING.with(|blocking| blocking.replace(true)) {
+        return None;
+    }
+    Some(Blocking(()))
+}
+
+pub(crate) struct Blocking(());
+
+impl Drop for Blocking {
+    fn drop(&mut self) {
+        BLOCKING.with(|blocking| blocking.set(false));
+    }
+}

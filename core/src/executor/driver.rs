@@ -1,0 +1,139 @@
+//! What a worker waits for besides tasks: its timers, and the reactor that the workers share.
+
+#[cfg(any(loom, not(reactor)))]
+pub(crate) use modelled::*;
+#[cfg(all(not(loom), reactor))]
+pub(super) use real::*;
+
+#[cfg(all(not(loom), reactor))]
+mod real {
+    use super::super::parker::Parker;
+    use crate::reactor;
+    use crate::shim::sync::{Mutex, MutexGuard};
+    use crate::time::TimerQueue;
+    use std::io;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    pub(in super::super) use crate::context::Driver;
+    pub(in super::super) use crate::reactor::{Handle as ReactorHandle, Reactor};
+
+    /// The reactor, for the one worker at a time that waits in it.
+    #[derive(Debug)]
+    pub(in super::super) struct ReactorSlot(Mutex<Reactor>);
+
+    impl ReactorSlot {
+        pub(in super::super) fn new() -> io::Result<(ReactorSlot, reactor::Handle)> {
+            let (reactor, handle) = Reactor::new()?;
+            Ok((ReactorSlot(Mutex::new(reactor)), handle))
+        }
+
+        pub(in super::super) fn try_lock(&self) -> Option<MutexGuard<'_, Reactor>> {
+            self.0.try_lock()
+        }
+    }
+
+    /// Waits for events until `deadline`, and serves them.
+    pub(in super::super) fn turn(reactor: &mut Reactor, deadline: Option<Instant>) {
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        // What can fail here is a wait that was interrupted, or a broken epoll descriptor; the
+        // first is an early return, the second nothing that a worker could mend.
+        let _ = reactor.turn(timeout);
+    }
+
+    /// Serves the events that there are.
+    pub(in super::super) fn poll(reactor: &mut Reactor) {
+        let _ = reactor.turn(Some(Duration::ZERO));
+    }
+
+    pub(in super::super) fn unpark(reactor: &reactor::Handle) {
+        reactor.unpark();
+    }
+
+    impl Driver {
+        /// The timers of the worker that parks in `parker`, beside the shared reactor.
+        pub(in super::super) fn new(reactor: &reactor::Handle, parker: Arc<Parker>) -> Driver {
+            let handle = reactor.clone();
+            Driver {
+                reactor: reactor.clone(),
+                timers: TimerQueue::new(move || parker.unpark(&handle)),
+            }
+        }
+
+        pub(in super::super) fn reactor(&self) -> &reactor::Handle {
+            &self.reactor
+        }
+
+        pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
+            self.timers.next_deadline()
+        }
+
+        /// Wakes what is due.
+        pub(in super::super) fn fire(&self) {
+            if self.timers.next_deadline().is_some() {
+                self.timers.process(Instant::now());
+            }
+        }
+
+        pub(in super::super) fn close(&self) {
+            self.timers.close();
+        }
+    }
+}
+
+/// In a model there is neither a reactor nor time: workers park on their threads.
+#[cfg(any(loom, not(reactor)))]
+mod modelled {
+    use super::super::parker::Parker;
+    use std::io;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    #[derive(Debug, Clone)]
+    pub(in super::super) struct ReactorHandle;
+
+    pub(in super::super) enum Reactor {}
+
+    #[derive(Debug)]
+    pub(in super::super) struct ReactorSlot;
+
+    impl ReactorSlot {
+        pub(in super::super) fn new() -> io::Result<(ReactorSlot, ReactorHandle)> {
+            Ok((ReactorSlot, ReactorHandle))
+        }
+
+        pub(in super::super) fn try_lock(&self) -> Option<Box<Reactor>> {
+            None
+        }
+    }
+
+    pub(in super::super) fn turn(reactor: &mut Reactor, _deadline: Option<Instant>) {
+        match *reactor {}
+    }
+
+    pub(in super::super) fn poll(reactor: &mut Reactor) {
+        match *reactor {}
+    }
+
+    pub(in super::super) fn unpark(_reactor: &ReactorHandle) {}
+
+    pub(crate) struct Driver(ReactorHandle);
+
+    impl Driver {
+        pub(in super::super) fn new(reactor: &ReactorHandle, _: Arc<Parker>) -> Driver {
+            Driver(reactor.clone())
+        }
+
+        pub(in super::super) fn reactor(&self) -> &ReactorHandle {
+            &self.0
+        }
+
+        pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
+            None
+        }
+
+        pub(in super::super) fn fire(&self) {}
+
+        pub(in super::super) fn close(&self) {}
+    }
+}

@@ -1,0 +1,139 @@
+//! The sleep protocol by itself: a queue, the word, and parkers, without tasks.
+
+use super::driver::ReactorHandle;
+use super::idle::{Idle, Sleep};
+use super::parker::Parker;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use std::sync::Arc;
+
+/// Work is a count; taking one off is a steal.
+struct Bench {
+    idle: Idle,
+    work: AtomicUsize,
+    parkers: Vec<Parker>,
+    done: AtomicUsize,
+}
+
+impl Bench {
+    fn new(workers: usize) -> Arc<Bench> {
+        Arc::new(Bench {
+            idle: Idle::new(workers),
+            work: AtomicUsize::new(0),
+            parkers: (0..workers).map(|_| Parker::new()).collect(),
+            done: AtomicUsize::new(0),
+        })
+    }
+
+    fn publish(&self) {
+        self.work.fetch_add(1, Ordering::Release);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        if let Some(worker) = self.idle.claim_sleeper(0) {
+            self.parkers[worker].unpark(&ReactorHandle);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.work.load(Ordering::Acquire) > 0
+    }
+
+    fn take(&self) -> bool {
+        self.work
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| work.checked_sub(1))
+            .is_ok()
+    }
+
+    /// A worker that leaves once `total` pieces of work are done.
+    fn worker(&self, index: usize, total: usize) {
+        self.parkers[index].attach();
+        let mut searching = false;
+        while self.done.load(Ordering::SeqCst) < total {
+            if !searching {
+                searching = self.idle.try_search(index);
+            }
+            if searching && self.take() {
+                searching = false;
+                if self.idle.end_search(index) && self.has_work() {
+                    self.notify();
+                }
+                if self.done.fetch_add(1, Ordering::SeqCst) + 1 == total {
+                    for parker in &self.parkers {
+                        parker.unpark(&ReactorHandle);
+                    }
+                }
+                continue;
+            }
+            if self.idle.sleep(index, std::mem::take(&mut searching)) == Sleep::LookFirst
+                && self.has_work()
+            {
+                self.idle.sleep_to_search(index);
+                searching = true;
+                continue;
+            }
+            self.parkers[index].park(None);
+            searching = self.idle.wake(index);
+        }
+    }
+}
+
+#[test]
+fn loom_sleep_one_worker_misses_no_work() {
+    loom::model(|| {
+        let bench = Bench::new(1);
+        let own = bench.clone();
+        let worker = thread::spawn(move || own.worker(0, 2));
+        bench.publish();
+        bench.publish();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_sleep_two_workers_miss_no_work() {
+    loom::model(|| {
+        let bench = Bench::new(2);
+        let workers = [0, 1].map(|index| {
+            let own = bench.clone();
+            thread::spawn(move || own.worker(index, 1))
+        });
+        bench.publish();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn loom_sleep_two_publishers_are_both_heard() {
+    loom::model(|| {
+        let bench = Bench::new(1);
+        let own = bench.clone();
+        let worker = thread::spawn(move || own.worker(0, 2));
+        let other = bench.clone();
+        let publisher = thread::spawn(move || other.publish());
+        bench.publish();
+        publisher.join().unwrap();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_parker_keeps_an_unpark_that_comes_first() {
+    loom::model(|| {
+        let parker = Arc::new(Parker::new());
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (own, write) = (parker.clone(), seen.clone());
+        parker.attach();
+        let waker = thread::spawn(move || {
+            write.store(1, Ordering::Relaxed);
+            own.unpark(&ReactorHandle);
+        });
+        while seen.load(Ordering::Relaxed) == 0 {
+            parker.park(None);
+        }
+        waker.join().unwrap();
+    });
+}

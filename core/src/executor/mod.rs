@@ -1,0 +1,18 @@
+//! The work-stealing executor: workers, their queues, and how they sleep and wake each other.
+//!
+//! `README.md` beside this file states the sleep protocol and the shutdown, and argues that no
+//! wake-up and no task is lost. A worker's life is in [`worker`], what workers share in [`shared`].
+
+mod driver;
+mod idle;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod parker;
+mod queue;
+mod shared;
+mod worker;
+
+#[cfg(any(loom, not(reactor)))]
+pub(crate) use driver::Driver as ModelDriver;
+pub(crate) use shared::{Shared, SharedRef};
+pub(crate) use worker::{current_shared, is_worker};

@@ -1,0 +1,86 @@
+//! How one worker waits, and how it is woken.
+//!
+//! ```text
+//! EMPTY ──park──> PARKED or IN_REACTOR ──unpark──> NOTIFIED ──> EMPTY, awake
+//!   └───unpark──> NOTIFIED ──park──> EMPTY, awake at once
+//! ```
+//!
+//! An unpark always swaps in `NOTIFIED`: a compare-and-swap that gave up early would not publish
+//! what its thread wrote before. What the word was tells where the worker waits: on its thread's own
+//! token, or in the reactor, which has a wake-up of its own. A worker always takes `NOTIFIED` with a
+//! swap as well, so that it sees what was written before the unpark even if it never slept.
+
+use super::driver;
+use crate::shim::sync::atomic::{AtomicU32, Ordering};
+use crate::shim::thread::{self, Thread};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+const EMPTY: u32 = 0;
+const PARKED: u32 = 1;
+const IN_REACTOR: u32 = 2;
+const NOTIFIED: u32 = 3;
+
+#[derive(Debug)]
+pub(super) struct Parker {
+    state: AtomicU32,
+    thread: OnceLock<Thread>,
+}
+
+impl Parker {
+    pub(super) fn new() -> Parker {
+        Parker { state: AtomicU32::new(EMPTY), thread: OnceLock::new() }
+    }
+
+    /// Names the calling thread as the one that will park here.
+    pub(super) fn attach(&self) {
+        let first = self.thread.set(thread::current()).is_ok();
+        debug_assert!(first, "two threads attached to one parker");
+    }
+
+    /// Waits on the thread until unparked or until `deadline`. May return early.
+    pub(super) fn park(&self, deadline: Option<Instant>) {
+        if !self.begin(PARKED) {
+            return;
+        }
+        match deadline {
+            None => thread::park(),
+            Some(deadline) => {
+                thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
+            }
+        }
+        self.state.swap(EMPTY, Ordering::AcqRel);
+    }
+
+    /// Waits in the reactor, likewise, and serves the events that end the wait.
+    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, deadline: Option<Instant>) {
+        if !self.begin(IN_REACTOR) {
+            return;
+        }
+        driver::turn(reactor, deadline);
+        self.state.swap(EMPTY, Ordering::AcqRel);
+    }
+
+    /// Enters a waiting state. `false`: an unpark came first, and is consumed.
+    fn begin(&self, waiting: u32) -> bool {
+        let entered =
+            self.state.compare_exchange(EMPTY, waiting, Ordering::AcqRel, Ordering::Acquire);
+        if entered.is_err() {
+            self.state.swap(EMPTY, Ordering::AcqRel);
+        }
+        entered.is_ok()
+    }
+
+    /// Ends the wait, or the next one if there is none now. From any thread.
+    pub(super) fn unpark(&self, reactor: &driver::ReactorHandle) {
+        match self.state.swap(NOTIFIED, Ordering::AcqRel) {
+            PARKED => {
+                if let Some(thread) = self.thread.get() {
+                    thread.unpark();
+                }
+            }
+            IN_REACTOR => driver::unpark(reactor),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The run queues, behind traits of a few methods: crossbeam-deque in earnest, a locked ring where
+//! loom has to see every access.
+
+use crate::task::Notified;
+
+/// What a thief came away with.
+#[derive(Debug)]
+pub(super) enum Stolen {
+    /// A task to run; there may be more in the thief's own queue now.
+    Task(Notified),
+    Nothing,
+    /// Somebody interfered: there may be something.
+    Retry,
+}
+
+/// A worker's own queue, first in, first out. Only its worker pushes and pops.
+pub(super) trait RunQueue: Sized {
+    type Thief: Thief<Self>;
+
+    fn new() -> Self;
+    fn push(&self, task: Notified);
+    fn pop(&self) -> Option<Notified>;
+    fn len(&self) -> usize;
+    fn thief(&self) -> Self::Thief;
+}
+
+/// The end of a run queue that peers take from.
+pub(super) trait Thief<Q> {
+    fn is_empty(&self) -> bool;
+    /// Moves up to half of what is there to `into`, and takes one of them out.
+    fn steal_half(&self, into: &Q) -> Stolen;
+}
+
+/// The queue for tasks that come from no worker of the runtime.
+pub(super) trait InjectQueue<Q>: Sized {
+    fn new() -> Self;
+    fn push(&self, task: Notified);
+    fn pop(&self) -> Option<Notified>;
+    fn is_empty(&self) -> bool;
+    fn len(&self) -> usize;
+    /// Moves a batch to `into`, and takes one task out of it.
+    fn steal_batch(&self, into: &Q) -> Stolen;
+}
+
+#[cfg(not(loom))]
+pub(super) use crossbeam::{Injector, Local};
+#[cfg(loom)]
+pub(super) use ring::{Injector, Local};
+
+pub(super) type LocalThief = <Local as RunQueue>::Thief;
+
+#[cfg(not(loom))]
+mod crossbeam {
+    use super::{InjectQueue, RunQueue, Stolen, Thief};
+    use crate::task::Notified;
+    use crossbeam_deque::Steal;
+
+    pub(in super::super) type Local = crossbeam_deque::Worker<Notified>;
+    pub(in super::super) type Injector = crossbeam_deque::Injector<Notified>;
+
+    fn stolen(steal: Steal<Notified>) -> Stolen {
+        match steal {
+            Steal::Success(task) => Stolen::Task(task),
+            Steal::Empty => Stolen::Nothing,
+            Steal::Retry => Stolen::Retry,
+        }
+    }
+
+    impl RunQueue for Local {
+        type Thief = crossbeam_deque::Stealer<Notified>;
+
+        fn new() -> Self {
+            crossbeam_deque::Worker::new_fifo()
+        }
+
+        #[inline]
+        fn push(&self, task: Notified) {
+            crossbeam_deque::Worker::push(self, task);
+        }
+
+        #[inline]
+        fn pop(&self) -> Option<Notified> {
+            crossbeam_deque::Worker::pop(self)
+        }
+
+        #[inline]
+        fn len(&self) -> usize {
+            crossbeam_deque::Worker::len(self)
+        }
+
+        fn thief(&self) -> Self::Thief {
+            self.stealer()
+        }
+    }
+
+    impl Thief<Local> for crossbeam_deque::Stealer<Notified> {
+        fn is_empty(&self) -> bool {
+            crossbeam_deque::Stealer::is_empty(self)
+        }
+
+        fn steal_half(&self, into: &Local) -> Stolen {
+            // Looking is a fence and two loads; stealing pins an epoch.
+            if self.is_empty() { Stolen::Nothing } else { stolen(self.steal_batch_and_pop(into)) }
+        }
+    }
+
+    impl InjectQueue<Local> for Injector {
+        fn new() -> Self {
+            crossbeam_deque::Injector::new()
+        }
+
+        fn push(&self, task: Notified) {
+            crossbeam_deque::Injector::push(self, task);
+        }
+
+        fn pop(&self) -> Option<Notified> {
+            loop {
+                match self.steal() {
+                    Steal::Success(task) => return Some(task),
+                    Steal::Empty => return None,
+                    Steal::Retry => {}
+                }
+            }
+        }
+
+        fn is_empty(&self) -> bool {
+            crossbeam_deque::Injector::is_empty(self)
+        }
+
+        fn len(&self) -> usize {
+            crossbeam_deque::Injector::len(self)
+        }
+
+        fn steal_batch(&self, into: &Local) -> Stolen {
+            if InjectQueue::is_empty(self) {
+                Stolen::Nothing
+            } else {
+                stolen(self.steal_batch_and_pop(into))
+            }
+        }
+    }
+}
+
+#[cfg(loom)]
+mod ring {
+    use super::{InjectQueue, RunQueue, Stolen, Thief};
+    use crate::shim::sync::{Arc, Mutex};
+    use crate::task::Notified;
+    use std::collections::VecDeque;
+
+    type Ring = Mutex<VecDeque<Notified>>;
+
+    pub(in super::super) struct Local(Arc<Ring>);
+    pub(in super::super) struct LocalThief(Arc<Ring>);
+    pub(in super::super) struct Injector(Ring);
+
+    fn take_half(ring: &Ring, into: &Local) -> Stolen {
+        let mut batch: VecDeque<_> = {
+            let mut ring = ring.lock();
+            let half = ring.len().div_ceil(2);
+            ring.drain(..half).collect()
+        };
+        let Some(first) = batch.pop_front() else { return Stolen::Nothing };
+        if !batch.is_empty() {
+            into.0.lock().extend(batch);
+        }
+        Stolen::Task(first)
+    }
+
+    impl RunQueue for Local {
+        type Thief = LocalThief;
+
+        fn new() -> Self {
+            Local(Arc::new(Mutex::new(VecDeque::new())))
+        }
+
+        fn push(&self, task: Notified) {
+            self.0.lock().push_back(task);
+        }
+
+        fn pop(&self) -> Option<Notified> {
+            self.0.lock().pop_front()
+        }
+
+        fn len(&self) -> usize {
+            self.0.lock().len()
+        }
+
+        fn thief(&self) -> LocalThief {
+            LocalThief(self.0.clone())
+        }
+    }
+
+    impl Thief<Local> for LocalThief {
+        fn is_empty(&self) -> bool {
+            self.0.lock().is_empty()
+        }
+
+        fn steal_half(&self, into: &Local) -> Stolen {
+            take_half(&self.0, into)
+        }
+    }
+
+    impl InjectQueue<Local> for Injector {
+        fn new() -> Self {
+            Injector(Mutex::new(VecDeque::new()))
+        }
+
+        fn push(&self, task: Notified) {
+            self.0.lock().push_back(task);
+        }
+
+        fn pop(&self) -> Option<Notified> {
+            self.0.lock().pop_front()
+        }
+
+        fn is_empty(&self) -> bool {
+            self.0.lock().is_empty()
+        }
+
+        fn len(&self) -> usize {
+            self.0.lock().len()
+        }
+
+        fn steal_batch(&self, into: &Local) -> Stolen {
+            take_half(&self.0, into)
+        }
+    }
+}

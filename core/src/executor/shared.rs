@@ -1,0 +1,341 @@
+//! What the workers of one runtime share, and the counted pointer to it.
+
+use super::driver::{self, Driver, ReactorHandle};
+use super::idle::Idle;
+use super::parker::Parker;
+use super::queue::{InjectQueue, Injector, LocalThief, Thief};
+use super::worker::{self, Worker};
+use crate::blocking;
+use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use crate::shim::sync::Mutex;
+use crate::shim::thread::Thread;
+use crate::task::{JoinHandle, Notified, Released, Schedule, TaskPtr, new_task, owner_of};
+use crossbeam_utils::CachePadded;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// The common ground of one runtime's workers.
+pub(crate) struct Shared {
+    /// How many [`SharedRef`]s there are, counting those in the workers' banks.
+    refs: CachePadded<AtomicUsize>,
+    pub(super) idle: Idle,
+    pub(super) injector: CachePadded<Injector>,
+    pub(super) remotes: Box<[CachePadded<Remote>]>,
+    /// Set first at shutdown: no task may be spawned, every worker leaves its loop.
+    closed: AtomicBool,
+    /// [`OPEN`], then [`DRAINING`], then [`DONE`]: see the README.
+    phase: AtomicU32,
+    drainer: Mutex<Option<Thread>>,
+    /// What the workers that have left their loop leave behind.
+    pub(super) remains: Mutex<Vec<Box<Worker>>>,
+    pub(super) reactor: driver::ReactorSlot,
+    /// Tasks that the shutdown dropped.
+    pub(super) dropped: AtomicUsize,
+    next_foreign: AtomicUsize,
+    pub(crate) blocking: Arc<blocking::Pool>,
+}
+
+/// What a worker shows to others.
+pub(super) struct Remote {
+    pub(super) thief: LocalThief,
+    pub(super) parker: Arc<Parker>,
+    pub(super) released: Released,
+    pub(super) driver: Driver,
+}
+
+pub(super) const OPEN: u32 = 0;
+pub(super) const DRAINING: u32 = 1;
+pub(super) const DONE: u32 = 2;
+
+impl Shared {
+    /// Makes the common ground, and the workers to run on it.
+    pub(crate) fn new(
+        workers: usize,
+        blocking: Arc<blocking::Pool>,
+    ) -> std::io::Result<(SharedRef, Vec<Box<Worker>>)> {
+        let (reactor, handle) = driver::ReactorSlot::new()?;
+        let queues: Vec<_> = (0..workers).map(|_| super::queue::RunQueue::new()).collect();
+        let remotes = queues
+            .iter()
+            .map(|queue: &super::queue::Local| {
+                let parker = Arc::new(Parker::new());
+                CachePadded::new(Remote {
+                    thief: super::queue::RunQueue::thief(queue),
+                    driver: Driver::new(&handle, parker.clone()),
+                    parker,
+                    released: Released::new(),
+                })
+            })
+            .collect();
+        let shared = SharedRef::new(Shared {
+            refs: CachePadded::new(AtomicUsize::new(1)),
+            idle: Idle::new(workers),
+            injector: CachePadded::new(InjectQueue::new()),
+            remotes,
+            closed: AtomicBool::new(false),
+            phase: AtomicU32::new(OPEN),
+            drainer: Mutex::new(None),
+            remains: Mutex::new(Vec::with_capacity(workers)),
+            reactor,
+            dropped: AtomicUsize::new(0),
+            next_foreign: AtomicUsize::new(0),
+            blocking,
+        });
+        let workers = queues
+            .into_iter()
+            .enumerate()
+            .map(|(index, queue)| Box::new(Worker::new(shared.clone(), index, queue)))
+            .collect();
+        Ok((shared, workers))
+    }
+
+    pub(super) fn reactor_handle(&self) -> &ReactorHandle {
+        self.remotes[0].driver.reactor()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// How many tasks the shutdown has dropped so far.
+    pub(crate) fn dropped(&self) -> usize {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// A driver for a thread that is none of the workers; each call may name another one's, which
+    /// spreads the timers of foreign threads.
+    pub(crate) fn foreign_driver(&self) -> &Driver {
+        let turn = self.next_foreign.fetch_add(1, Ordering::Relaxed);
+        &self.remotes[turn % self.remotes.len()].driver
+    }
+
+    /// Begins the shutdown: see the README. Returns whether this call was the one that began it.
+    pub(crate) fn close(&self) -> bool {
+        let first = !self.closed.swap(true, Ordering::AcqRel);
+        if first {
+            for remote in &self.remotes {
+                remote.parker.unpark(self.reactor_handle());
+            }
+        }
+        first
+    }
+
+    pub(super) fn unpark(&self, worker: usize) {
+        self.remotes[worker].parker.unpark(self.reactor_handle());
+    }
+
+    /// Work has been published in some queue: wakes a worker for it, if that is called for.
+    #[inline]
+    pub(super) fn notify(&self, near: usize) {
+        if let Some(worker) = self.idle.claim_sleeper(near) {
+            self.unpark(worker);
+        }
+    }
+
+    /// Whether any queue that a searcher may take from holds a task.
+    pub(super) fn has_work(&self) -> bool {
+        !self.injector.is_empty() || self.remotes.iter().any(|remote| !remote.thief.is_empty())
+    }
+
+    /// Takes a task from a thread that is none of the workers.
+    fn inject(&self, task: Notified) {
+        self.injector.push(task);
+        self.notify(0);
+        // `notify` fenced after the push: either the drainer sees the task, or this the phase.
+        match self.phase.load(Ordering::SeqCst) {
+            OPEN => {}
+            DRAINING => {
+                if let Some(drainer) = &*self.drainer.lock() {
+                    drainer.unpark();
+                }
+            }
+            _ => self.drain_injector(),
+        }
+    }
+
+    /// Cancels what the injector holds.
+    pub(super) fn drain_injector(&self) {
+        while let Some(task) = self.injector.pop() {
+            drop(task);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Enters a phase of the shutdown, on the drainer's thread.
+    pub(super) fn enter_phase(&self, phase: u32) {
+        if phase == DRAINING {
+            *self.drainer.lock() = Some(crate::shim::thread::current());
+        }
+        self.phase.store(phase, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// A counted pointer to [`Shared`].
+///
+/// Every task holds one. A worker keeps a bank of them, so that neither a spawn nor a completion
+/// on a worker touches the count, except once for [`worker::BANK`] of either.
+pub(crate) struct SharedRef(NonNull<Shared>);
+
+// SAFETY: Shared is Sync (asserted below), and the count is atomic.
+unsafe impl Send for SharedRef {}
+// SAFETY: as above.
+unsafe impl Sync for SharedRef {}
+
+const _: () = {
+    const fn sync<T: Sync>() {}
+    // The remains are workers, which are Send but not Sync: hence the mutex around them.
+    sync::<Shared>();
+};
+
+impl SharedRef {
+    fn new(shared: Shared) -> SharedRef {
+        SharedRef(NonNull::from(Box::leak(Box::new(shared))))
+    }
+
+    /// Adds `n` references that the caller turns into `SharedRef`s by [`SharedRef::adopt`].
+    pub(super) fn add_refs(shared: &Shared, n: usize) {
+        let before = shared.refs.fetch_add(n, Ordering::Relaxed);
+        if before > isize::MAX as usize {
+            std::process::abort();
+        }
+    }
+
+    /// Makes a `SharedRef` of a reference counted before.
+    ///
+    /// # Safety
+    /// The caller owns such a reference, and gives it up.
+    pub(super) unsafe fn adopt(shared: &Shared) -> SharedRef {
+        SharedRef(NonNull::from(shared))
+    }
+
+    /// Gives back `n` references.
+    ///
+    /// # Safety
+    /// The caller owns them, and they are not the last ones: it has another `SharedRef`.
+    pub(super) unsafe fn remove_refs(shared: &Shared, n: usize) {
+        let before = shared.refs.fetch_sub(n, Ordering::Release);
+        debug_assert!(before > n);
+    }
+
+    pub(crate) fn same(&self, other: &SharedRef) -> bool {
+        self.0 == other.0
+    }
+
+    pub(super) fn is(&self, shared: &Shared) -> bool {
+        std::ptr::eq(self.0.as_ptr(), shared)
+    }
+
+    /// Starts a task. After shutdown it is cancelled at once.
+    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        worker::with_current(|current| {
+            let current = current.filter(|worker| worker.shared.same(self));
+            let shared = match current {
+                Some(worker) => worker.take_ref(),
+                None => self.clone(),
+            };
+            let (task, handle) = new_task(future, shared);
+            match current {
+                // The worker cancels what it holds when it leaves its loop.
+                Some(worker) => worker.push(task),
+                None if self.is_closed() => drop(task),
+                None => self.inject(task),
+            }
+            handle
+        })
+    }
+}
+
+impl Deref for SharedRef {
+    type Target = Shared;
+
+    #[inline]
+    fn deref(&self) -> &Shared {
+        // SAFETY: the reference counted for this pointer keeps the pointee alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for SharedRef {
+    fn clone(&self) -> SharedRef {
+        SharedRef::add_refs(self, 1);
+        SharedRef(self.0)
+    }
+}
+
+impl Drop for SharedRef {
+    fn drop(&mut self) {
+        let banked = worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => {
+                worker.bank_ref();
+                true
+            }
+            _ => false,
+        });
+        if banked || self.refs.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        // SAFETY: that was the last reference, and the pointer came from a Box.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Schedule for SharedRef {
+    fn schedule(&self, task: Notified) {
+        worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => worker.push(task),
+            _ => {
+                // The task keeps `self` alive, but only until it is queued.
+                let shared = self.clone();
+                shared.inject(task);
+            }
+        });
+    }
+
+    fn reschedule(&self, task: Notified) {
+        worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => worker.push_back(task),
+            _ => unreachable!("a task of a runtime is polled by its workers only"),
+        });
+    }
+
+    fn bind(&self, task: TaskPtr) -> bool {
+        worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => worker.bind(task),
+            _ => unreachable!("a task of a runtime is polled by its workers only"),
+        });
+        true
+    }
+
+    fn release(&self, task: TaskPtr) -> bool {
+        let Some(owner) = owner_of(task) else { return false };
+        let here = worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => worker.unbind(task, owner),
+            _ => false,
+        });
+        if !here {
+            // SAFETY: the task completed in our hands and is in that worker's list.
+            unsafe { self.remotes[owner as usize].released.push(task) };
+        }
+        here
+    }
+}
+
+impl fmt::Debug for SharedRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("workers", &self.remotes.len())
+            .field("sleeping", &self.idle.sleepers())
+            .field("injected", &self.injector.len())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}

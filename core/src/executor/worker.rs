@@ -1,0 +1,415 @@
+//! A worker: one thread that runs tasks, looks for more, and sleeps.
+
+use super::driver;
+use super::idle::Sleep;
+use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
+use super::shared::{DONE, DRAINING, Shared, SharedRef};
+use crate::context;
+use crate::shim::sync::atomic::Ordering;
+use crate::shim::thread;
+use crate::shim::thread_local;
+use crate::task::{Notified, OwnedTasks, TaskPtr, coop};
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+/// Polls between two looks at the reactor and the timers. Tokio's figure, from its measurements; so
+/// is the next.
+const EVENT_INTERVAL: u32 = if cfg!(loom) { 4 } else { 61 };
+/// Polls between two looks at the injector while the own queue is not empty.
+const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 3 } else { 31 };
+/// Polls in a row from the LIFO slot: two tasks that wake each other must not starve the queue.
+const LIFO_STREAK: u32 = 3;
+/// How often a steal that somebody interfered with is tried again before the next victim.
+const STEAL_RETRIES: u32 = 4;
+/// References to the common ground that a worker takes from the count, or gives back, at once.
+pub(super) const BANK: usize = 64;
+
+thread_local! {
+    /// The worker whose loop runs on this thread.
+    static CURRENT: Cell<*const Worker> = Cell::new(ptr::null());
+}
+
+/// Calls `f` with the worker whose loop runs on this thread, if one does.
+#[inline]
+pub(super) fn with_current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
+    let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: the pointer is set for the length of the worker's loop, on this thread.
+    f(unsafe { current.as_ref() })
+}
+
+/// The common ground of the worker whose loop runs on this thread, if one does.
+pub(crate) fn current_shared() -> Option<SharedRef> {
+    with_current(|worker| worker.map(|worker| worker.shared.clone()))
+}
+
+/// Whether a worker's loop runs on this thread.
+pub(crate) fn is_worker() -> bool {
+    with_current(|worker| worker.is_some())
+}
+
+/// The state of one worker, used by its thread alone until it leaves it to the drainer.
+pub(crate) struct Worker {
+    pub(super) shared: SharedRef,
+    index: usize,
+    queue: Local,
+    /// The task woken last, which runs next: its data is still in this core's cache.
+    lifo: Cell<Option<Notified>>,
+    lifo_streak: Cell<u32>,
+    owned: RefCell<OwnedTasks>,
+    /// References to `shared` that belong to nobody yet.
+    bank: Cell<usize>,
+    tick: Cell<u32>,
+    searching: Cell<bool>,
+    /// Set during a turn of the reactor or the timers: wake-ups are announced once, after it.
+    batching: Cell<bool>,
+    seed: Cell<u64>,
+}
+
+impl Worker {
+    pub(super) fn new(shared: SharedRef, index: usize, queue: Local) -> Worker {
+        Worker {
+            shared,
+            index,
+            queue,
+            lifo: Cell::new(None),
+            lifo_streak: Cell::new(0),
+            owned: RefCell::new(OwnedTasks::new(index as u32)),
+            bank: Cell::new(0),
+            tick: Cell::new(0),
+            searching: Cell::new(false),
+            batching: Cell::new(false),
+            // Any odd number will do; different ones send thieves to different victims first.
+            seed: Cell::new((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+        }
+    }
+
+    /// The whole life of a worker's thread.
+    pub(crate) fn run(self: Box<Self>) {
+        self.remote().parker.attach();
+        let driver = context::enter_driver(&self.remote().driver);
+        let current = Current::enter(&self);
+        while !self.shared.is_closed() {
+            self.turn();
+        }
+        self.cancel_all();
+        drop(current);
+        drop(driver);
+        leave(self);
+    }
+
+    fn remote(&self) -> &super::shared::Remote {
+        &self.shared.remotes[self.index]
+    }
+
+    /// Runs a task, or looks for one, or sleeps until there is one.
+    fn turn(&self) {
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
+        if tick % EVENT_INTERVAL == 0 {
+            self.look_around();
+        }
+        match self.next_task(tick).or_else(|| self.search()) {
+            Some(task) => {
+                if self.searching.get() {
+                    self.found();
+                }
+                coop::refill();
+                task.run();
+            }
+            None => self.sleep(),
+        }
+    }
+
+    #[inline]
+    fn next_task(&self, tick: u32) -> Option<Notified> {
+        if tick % INJECTOR_INTERVAL == 0
+            && let Some(task) = self.take_injected()
+        {
+            return Some(task);
+        }
+        let streak = self.lifo_streak.get();
+        if streak < LIFO_STREAK {
+            if let Some(task) = self.lifo.take() {
+                self.lifo_streak.set(streak + 1);
+                return Some(task);
+            }
+            self.lifo_streak.set(0);
+            return self.queue.pop();
+        }
+        self.lifo_streak.set(0);
+        self.queue.pop().or_else(|| self.lifo.take())
+    }
+
+    fn take_injected(&self) -> Option<Notified> {
+        loop {
+            match self.shared.injector.steal_batch(&self.queue) {
+                Stolen::Task(task) => return Some(task),
+                Stolen::Nothing => return None,
+                Stolen::Retry => {}
+            }
+        }
+    }
+
+    /// Tries every peer once, and the injector.
+    fn search(&self) -> Option<Notified> {
+        if !self.searching.get() {
+            if !self.shared.idle.try_search(self.index) {
+                return None;
+            }
+            self.searching.set(true);
+        }
+        let remotes = &self.shared.remotes;
+        let start = self.random() as usize % remotes.len();
+        for i in 0..remotes.len() {
+            let victim = (start + i) % remotes.len();
+            if victim == self.index {
+                continue;
+            }
+            for _ in 0..STEAL_RETRIES {
+                match remotes[victim].thief.steal_half(&self.queue) {
+                    Stolen::Task(task) => return Some(task),
+                    Stolen::Nothing => break,
+                    Stolen::Retry => {}
+                }
+            }
+        }
+        self.take_injected()
+    }
+
+    /// The search ended with a task to run.
+    #[cold]
+    fn found(&self) {
+        self.searching.set(false);
+        if self.shared.idle.end_search(self.index) && self.shared.has_work() {
+            self.shared.notify(self.index);
+        }
+    }
+
+    #[cold]
+    fn sleep(&self) {
+        let shared = &*self.shared;
+        self.reap();
+        let searching = self.searching.replace(false);
+        if shared.idle.sleep(self.index, searching) == Sleep::LookFirst && shared.has_work() {
+            shared.idle.sleep_to_search(self.index);
+            self.searching.set(true);
+            return;
+        }
+        let remote = self.remote();
+        let deadline = remote.driver.next_deadline();
+        let mut reactor = shared.reactor.try_lock();
+        self.batch(|| match &mut reactor {
+            Some(reactor) => remote.parker.park_in(reactor, deadline),
+            None => remote.parker.park(deadline),
+        });
+        drop(reactor);
+        self.searching.set(shared.idle.wake(self.index));
+        if deadline.is_some() {
+            self.batch(|| remote.driver.fire());
+        }
+        self.share();
+    }
+
+    /// Serves I/O, timers and completions now and then while there are tasks to run.
+    #[cold]
+    fn look_around(&self) {
+        self.reap();
+        self.batch(|| {
+            if let Some(mut reactor) = self.shared.reactor.try_lock() {
+                driver::poll(&mut reactor);
+            }
+            self.remote().driver.fire();
+        });
+        self.share();
+    }
+
+    /// Announces what the own queue holds beyond the next task.
+    fn share(&self) {
+        if self.queue.len() > 1 {
+            self.shared.notify(self.index);
+        }
+    }
+
+    fn batch(&self, f: impl FnOnce()) {
+        self.batching.set(true);
+        f();
+        self.batching.set(false);
+    }
+
+    /// Whether [`Worker::cancel_queued`] has more to do, beside the queue.
+    fn has_leftovers(&self) -> bool {
+        let task = self.lifo.take();
+        let woken = task.is_some();
+        self.lifo.set(task);
+        woken || !self.remote().released.is_empty()
+    }
+
+    /// Unlinks the tasks of this worker that completed on others.
+    fn reap(&self) {
+        let released = &self.remote().released;
+        if !released.is_empty() {
+            self.owned.borrow_mut().reap(released);
+        }
+    }
+
+    /// Queues a task that was woken or spawned on this thread.
+    #[inline]
+    pub(super) fn push(&self, task: Notified) {
+        if self.batching.get() {
+            self.queue.push(task);
+        } else if let Some(older) = self.lifo.replace(Some(task)) {
+            self.push_back(older);
+        }
+    }
+
+    /// Queues a task behind the others.
+    #[inline]
+    pub(super) fn push_back(&self, task: Notified) {
+        self.queue.push(task);
+        self.shared.notify(self.index);
+    }
+
+    /// Links a task that waits for the first time.
+    pub(super) fn bind(&self, task: TaskPtr) {
+        // SAFETY: called by the poll of a task that is in no list, with its reference.
+        unsafe { self.owned.borrow_mut().link(task) }
+    }
+
+    /// Unlinks a completed task if it is this worker's.
+    pub(super) fn unbind(&self, task: TaskPtr, owner: u32) -> bool {
+        let own = owner as usize == self.index;
+        if own {
+            // SAFETY: the owner says that it is linked here.
+            unsafe { self.owned.borrow_mut().unlink(task) }
+        }
+        own
+    }
+
+    /// A reference to the common ground, from the bank.
+    #[inline]
+    pub(super) fn take_ref(&self) -> SharedRef {
+        let banked = match self.bank.get() {
+            0 => {
+                SharedRef::add_refs(&self.shared, BANK);
+                BANK
+            }
+            banked => banked,
+        };
+        self.bank.set(banked - 1);
+        // SAFETY: it was counted when the bank was filled.
+        unsafe { SharedRef::adopt(&self.shared) }
+    }
+
+    /// Puts a reference to the common ground in the bank.
+    #[inline]
+    pub(super) fn bank_ref(&self) {
+        let banked = self.bank.get() + 1;
+        if banked == 2 * BANK {
+            // SAFETY: the bank's references, and the worker has one of its own.
+            unsafe { SharedRef::remove_refs(&self.shared, BANK) };
+            self.bank.set(BANK);
+        } else {
+            self.bank.set(banked);
+        }
+    }
+
+    /// Cancels what is queued here and what waits here. Drops of futures may wake and spawn.
+    fn cancel_all(&self) {
+        let waiting = self.owned.borrow().hold_all();
+        self.count_dropped(waiting.len());
+        for task in waiting {
+            // SAFETY: a runtime's futures are Send.
+            unsafe { task.shutdown() }
+        }
+        self.cancel_queued();
+    }
+
+    fn cancel_queued(&self) {
+        while let Some(task) = self.lifo.take().or_else(|| self.queue.pop()) {
+            drop(task);
+            self.count_dropped(1);
+        }
+        self.reap();
+    }
+
+    fn count_dropped(&self, tasks: usize) {
+        self.shared.dropped.fetch_add(tasks, Ordering::Relaxed);
+    }
+
+    fn random(&self) -> u64 {
+        // Marsaglia's xorshift64.
+        let mut x = self.seed.get();
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.seed.set(x);
+        x
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let banked = self.bank.take();
+        if banked > 0 {
+            // SAFETY: the bank's references; the field `shared` is another.
+            unsafe { SharedRef::remove_refs(&self.shared, banked) };
+        }
+    }
+}
+
+/// Marks the calling thread as a worker's.
+struct Current(*const Worker);
+
+impl Current {
+    fn enter(worker: &Worker) -> Current {
+        Current(CURRENT.with(|current| current.replace(worker)))
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        CURRENT.with(|current| current.set(self.0));
+    }
+}
+
+/// Leaves the worker's remains to the last one to leave, who drains them all.
+fn leave(worker: Box<Worker>) {
+    let shared = worker.shared.clone();
+    let remains = {
+        let mut remains = shared.remains.lock();
+        remains.push(worker);
+        if remains.len() < shared.remotes.len() {
+            return;
+        }
+        std::mem::take(&mut *remains)
+    };
+    drain(&shared, &remains);
+}
+
+/// Cancels every task that is left. Runs on the last worker's thread: see the README.
+fn drain(shared: &Shared, workers: &[Box<Worker>]) {
+    // Wakes of drops go to this worker's queue, and their completions to the lists.
+    let last = workers.last().expect("a runtime has a worker");
+    let current = Current::enter(last);
+    shared.enter_phase(DRAINING);
+    loop {
+        shared.drain_injector();
+        for worker in workers {
+            worker.cancel_queued();
+        }
+        if shared.has_work() || workers.iter().any(|worker| worker.has_leftovers()) {
+            continue;
+        }
+        if workers.iter().all(|worker| worker.owned.borrow().is_empty()) {
+            break;
+        }
+        thread::park();
+    }
+    shared.enter_phase(DONE);
+    shared.drain_injector();
+    last.cancel_queued();
+    drop(current);
+    for remote in &shared.remotes {
+        remote.driver.close();
+    }
+}

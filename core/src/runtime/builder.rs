@@ -1,0 +1,186 @@
+//! How a runtime is set up.
+
+use super::Runtime;
+use super::handle::Handle;
+use super::lifecycle::Threads;
+use crate::blocking::Pool;
+use crate::executor::Shared;
+use crate::thread::{Hook, ThreadOptions};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Settings for a [`Runtime`].
+#[derive(Clone)]
+pub struct Builder {
+    workers: Option<usize>,
+    max_blocking: usize,
+    keep_alive: Duration,
+    name: Arc<dyn Fn() -> String + Send + Sync>,
+    stack_size: Option<usize>,
+    on_start: Option<Hook>,
+    on_stop: Option<Hook>,
+}
+
+impl Builder {
+    /// Workers that a runtime may have: more would not fit the numbers that tasks keep.
+    pub const MAX_WORKERS: usize = 1 << 15;
+
+    /// The defaults: a worker for each core that this process may use, 512 threads at most for
+    /// blocking jobs, each kept for 10 s without work.
+    pub fn new() -> Builder {
+        Builder {
+            workers: None,
+            max_blocking: 512,
+            keep_alive: Duration::from_secs(10),
+            name: Arc::new(|| "libruntime".to_owned()),
+            stack_size: None,
+            on_start: None,
+            on_stop: None,
+        }
+    }
+
+    /// How many workers; 0 stands for one for each core that this process may use.
+    pub fn worker_threads(&mut self, workers: usize) -> &mut Builder {
+        self.workers = (workers > 0).then_some(workers);
+        self
+    }
+
+    /// How many threads there may be for blocking jobs. Jobs beyond wait for one.
+    pub fn max_blocking_threads(&mut self, threads: usize) -> &mut Builder {
+        self.max_blocking = threads;
+        self
+    }
+
+    /// How long a thread for blocking jobs stays without one.
+    pub fn thread_keep_alive(&mut self, keep_alive: Duration) -> &mut Builder {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// The name of all threads. Linux shows its first 15 bytes.
+    pub fn thread_name(&mut self, name: impl Into<String>) -> &mut Builder {
+        let name = name.into();
+        self.name = Arc::new(move || name.clone());
+        self
+    }
+
+    /// A function that names each thread when it is started.
+    pub fn thread_name_fn<F>(&mut self, name: F) -> &mut Builder
+    where
+        F: Fn() -> String + Send + Sync + 'static,
+    {
+        self.name = Arc::new(name);
+        self
+    }
+
+    /// The size of each thread's stack, in bytes.
+    pub fn thread_stack_size(&mut self, bytes: usize) -> &mut Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// A function that each thread calls first, workers and others. A panic in it is ignored.
+    pub fn on_thread_start<F>(&mut self, hook: F) -> &mut Builder
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        self.on_start = Some(Arc::new(hook));
+        self
+    }
+
+    /// A function that each thread calls last, likewise.
+    pub fn on_thread_stop<F>(&mut self, hook: F) -> &mut Builder
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        self.on_stop = Some(Arc::new(hook));
+        self
+    }
+
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a setting is out of range; else what the system says when it gives no
+    /// descriptor for the reactor, or no thread. Threads already started have ended then.
+    pub fn build(&self) -> io::Result<Runtime> {
+        let workers = match self.workers {
+            Some(workers) => workers,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        if workers > Self::MAX_WORKERS {
+            return Err(invalid(format!(
+                "{workers} workers were asked for; {} are the most",
+                Self::MAX_WORKERS
+            )));
+        }
+        if self.max_blocking == 0 {
+            return Err(invalid("a runtime needs at least one thread for blocking jobs".into()));
+        }
+        let options = ThreadOptions {
+            name: self.name.clone(),
+            stack_size: self.stack_size,
+            on_start: self.on_start.clone(),
+            on_stop: self.on_stop.clone(),
+        };
+        let pool = Pool::new(options.clone(), self.max_blocking, self.keep_alive);
+        let (shared, workers) = Shared::new(workers, pool)?;
+        let threads = Arc::new(Threads::new(workers.len()));
+        let runtime = Runtime { handle: Handle::new(shared), threads: threads.clone() };
+        let mut failed = None;
+        for worker in workers {
+            let ending = threads.clone();
+            // Shared with this thread, so that a worker without a thread can still be ended.
+            let slot = Arc::new(std::sync::Mutex::new(Some(worker)));
+            let own = slot.clone();
+            let life = move || {
+                if let Some(worker) = take(&own) {
+                    worker.run();
+                }
+                ending.one_ended();
+            };
+            match options.spawn(life) {
+                Ok(handle) => threads.add(handle),
+                Err(error) => {
+                    // The end of a runtime takes every worker: this one leaves right here.
+                    runtime.handle.shared().close();
+                    if let Some(worker) = take(&slot) {
+                        worker.run();
+                    }
+                    threads.one_ended();
+                    failed = Some(error);
+                }
+            }
+        }
+        match failed {
+            None => Ok(runtime),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+fn take<T>(slot: &std::sync::Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("worker_threads", &self.workers)
+            .field("max_blocking_threads", &self.max_blocking)
+            .field("thread_keep_alive", &self.keep_alive)
+            .field("thread_stack_size", &self.stack_size)
+            .finish_non_exhaustive()
+    }
+}

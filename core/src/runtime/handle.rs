@@ -1,0 +1,109 @@
+//! Handles on a runtime, and what a thread does inside one.
+
+use super::block_on::{self, EnterError};
+use crate::context;
+use crate::executor::SharedRef;
+use crate::task::JoinHandle;
+use std::fmt;
+use std::future::Future;
+
+/// A reference to a [`Runtime`](super::Runtime), for any thread. It does not keep it running.
+#[derive(Clone, Debug)]
+pub struct Handle(SharedRef);
+
+impl Handle {
+    pub(crate) fn new(shared: SharedRef) -> Handle {
+        Handle(shared)
+    }
+
+    pub(crate) fn shared(&self) -> &SharedRef {
+        &self.0
+    }
+
+    /// The runtime that the calling thread works for, or has entered.
+    ///
+    /// # Errors
+    /// Outside of any runtime.
+    pub fn try_current() -> Result<Handle, NoRuntimeError> {
+        context::current().map(Handle).ok_or(NoRuntimeError(()))
+    }
+
+    /// As [`Handle::try_current`].
+    ///
+    /// # Panics
+    /// Outside of any runtime.
+    #[track_caller]
+    pub fn current() -> Handle {
+        match Handle::try_current() {
+            Ok(handle) => handle,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Starts a task. From any thread; on a worker the task runs next on this worker, unless
+    /// another one takes it first.
+    ///
+    /// After the runtime's shutdown the task is dropped at once, and its handle resolves to a
+    /// cancelled error.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.0.spawn(future)
+    }
+
+    /// Runs a job that may block on a thread that is there for it. From any thread.
+    ///
+    /// A job that has begun can not be aborted. The handle resolves to a cancelled error if it has
+    /// not begun when the runtime shuts down, or if no thread can be started.
+    pub fn spawn_blocking<F, R>(&self, job: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.0.blocking.spawn(self.0.clone(), job)
+    }
+
+    /// Runs a future on the calling thread until it is ready, while the workers run the tasks.
+    ///
+    /// # Errors
+    /// On a worker, and inside another `block_on`: it would stop what it waits for. The future is
+    /// dropped.
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, EnterError> {
+        block_on::block_on(&self.0, future)
+    }
+
+    /// Makes this runtime the calling thread's: `spawn`, timers and sockets use it until the guard
+    /// goes. Guards are to be dropped in the reverse order of their making.
+    pub fn enter(&self) -> EnterGuard {
+        EnterGuard { _entered: context::enter(&self.0), _thread: std::marker::PhantomData }
+    }
+}
+
+/// The calling thread is inside a runtime as long as this lives: see [`Handle::enter`].
+#[must_use = "the thread leaves the runtime when the guard goes"]
+pub struct EnterGuard {
+    _entered: context::Entered,
+    _thread: std::marker::PhantomData<*const ()>,
+}
+
+impl fmt::Debug for EnterGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EnterGuard")
+    }
+}
+
+/// There is no runtime on the calling thread.
+#[derive(Debug)]
+pub struct NoRuntimeError(());
+
+impl fmt::Display for NoRuntimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "this thread belongs to no runtime: call it from a task, or inside Handle::enter",
+        )
+    }
+}
+
+impl std::error::Error for NoRuntimeError {}

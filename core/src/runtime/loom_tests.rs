@@ -1,0 +1,177 @@
+//! The whole executor: workers, injector, sleep and shutdown, without a reactor.
+
+use super::{Builder, Runtime, block_on_thread};
+use crate::shim::sync::{Arc, Mutex};
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use std::future::{pending, poll_fn};
+use std::task::{Poll, Waker};
+
+fn runtime(workers: usize) -> Runtime {
+    Builder::new().worker_threads(workers).max_blocking_threads(1).build().unwrap()
+}
+
+struct CountDrop(Arc<AtomicUsize>);
+
+impl Drop for CountDrop {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn loom_runtime_spawned_task_runs_and_joins() {
+    loom::model(|| {
+        let runtime = runtime(1);
+        let task = runtime.spawn(async { 7 });
+        assert_eq!(block_on_thread(task).unwrap(), 7);
+    });
+}
+
+#[test]
+fn loom_runtime_nested_spawns_run_on_two_workers() {
+    loom::model(|| {
+        let runtime = runtime(2);
+        let task = runtime.spawn(async { crate::spawn(async { 7 }).await.unwrap() });
+        assert_eq!(block_on_thread(task).unwrap(), 7);
+    });
+}
+
+#[test]
+fn loom_runtime_wake_from_outside_is_not_lost() {
+    loom::model(|| {
+        let runtime = runtime(1);
+        let slot = Arc::new(Mutex::new(None::<Waker>));
+        let flag = Arc::new(AtomicUsize::new(0));
+        let (stored, seen) = (slot.clone(), flag.clone());
+        let task = runtime.spawn(poll_fn(move |cx| {
+            *stored.lock() = Some(cx.waker().clone());
+            if seen.load(Ordering::SeqCst) == 1 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        flag.store(1, Ordering::SeqCst);
+        if let Some(waker) = slot.lock().take() {
+            waker.wake();
+        }
+        block_on_thread(task).unwrap();
+    });
+}
+
+#[test]
+fn loom_runtime_task_behind_a_blocked_worker_runs() {
+    loom::model(|| {
+        let runtime = runtime(2);
+        let done = Arc::new(AtomicUsize::new(0));
+        let (wait, blocked) = (done.clone(), Arc::new(Mutex::new(None::<thread::Thread>)));
+        let slot = blocked.clone();
+        let blocker = runtime.spawn(async move {
+            *slot.lock() = Some(thread::current());
+            while wait.load(Ordering::SeqCst) == 0 {
+                thread::park();
+            }
+        });
+        let second = runtime.spawn(async move {
+            done.store(1, Ordering::SeqCst);
+            if let Some(thread) = &*blocked.lock() {
+                thread.unpark();
+            }
+        });
+        block_on_thread(second).unwrap();
+        block_on_thread(blocker).unwrap();
+    });
+}
+
+#[test]
+fn loom_runtime_shutdown_drops_a_waiting_task_once() {
+    loom::model(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = CountDrop(drops.clone());
+        let runtime = runtime(1);
+        let task = runtime.spawn(async move {
+            let _guard = guard;
+            pending::<()>().await;
+        });
+        drop(runtime);
+        assert!(task.is_finished());
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn loom_runtime_shutdown_races_with_a_wake() {
+    loom::model(|| {
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = CountDrop(drops.clone());
+        let runtime = runtime(1);
+        let slot = Arc::new(Mutex::new(None::<Waker>));
+        let stored = slot.clone();
+        let task = runtime.spawn(poll_fn(move |cx| {
+            let _guard = &guard;
+            *stored.lock() = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        }));
+        let waking = thread::spawn(move || {
+            let waker = slot.lock().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            slot
+        });
+        drop(runtime);
+        let slot = waking.join().unwrap();
+        drop(slot.lock().take());
+        assert!(task.is_finished());
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn loom_runtime_spawn_races_with_shutdown() {
+    loom::model(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let drops = Arc::new(AtomicUsize::new(0));
+        let guard = CountDrop(drops.clone());
+        let spawning = thread::spawn(move || handle.spawn(async move { drop(guard) }));
+        drop(runtime);
+        let task = spawning.join().unwrap();
+        let _ = block_on_thread(task);
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn loom_runtime_shutdown_with_a_drop_that_wakes() {
+    loom::model(|| {
+        let runtime = runtime(2);
+        let first = runtime.spawn(pending::<()>());
+        let second = runtime.spawn(async move { drop(first.await) });
+        drop(runtime);
+        assert!(second.is_finished());
+    });
+}
+
+#[test]
+fn loom_blocking_job_at_the_thread_cap_runs() {
+    loom::model(|| {
+        let runtime = runtime(1);
+        let first = runtime.spawn_blocking(|| 1);
+        let second = runtime.spawn_blocking(|| 2);
+        assert_eq!(block_on_thread(second).unwrap(), 2);
+        assert_eq!(block_on_thread(first).unwrap(), 1);
+    });
+}
+
+#[test]
+fn loom_blocking_job_races_with_shutdown() {
+    loom::model(|| {
+        let runtime = runtime(1);
+        let handle = runtime.handle().clone();
+        let submitting = thread::spawn(move || handle.spawn_blocking(|| 1));
+        drop(runtime);
+        let task = submitting.join().unwrap();
+        match block_on_thread(task) {
+            Ok(value) => assert_eq!(value, 1),
+            Err(error) => assert!(error.is_cancelled()),
+        }
+    });
+}

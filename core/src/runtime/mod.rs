@@ -1,0 +1,123 @@
+//! The work-stealing runtime: a pool of workers that run `Send` tasks, a reactor, timers, and a pool
+//! of threads for jobs that block.
+//!
+//! ```
+//! let runtime = libruntime_core::runtime::Builder::new().worker_threads(2).build()?;
+//! let answer = runtime.block_on(async {
+//!     let half = libruntime_core::spawn(async { 21 });
+//!     2 * half.await.unwrap()
+//! })?;
+//! assert_eq!(answer, 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod block_on;
+mod builder;
+mod handle;
+mod lifecycle;
+#[cfg(all(test, loom))]
+mod loom_tests;
+
+pub use block_on::EnterError;
+pub(crate) use block_on::block_on_thread;
+pub use builder::Builder;
+pub use handle::{EnterGuard, Handle, NoRuntimeError};
+pub use lifecycle::{Lifecycle, ShutdownReport};
+
+use crate::task::JoinHandle;
+use lifecycle::Threads;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A pool of workers with everything that their tasks need.
+///
+/// The runtime ends with this value: dropping it cancels the tasks that are left and waits for its
+/// threads, except on a thread of its own, which it does not wait for. [`Handle`]s may outlive it;
+/// what is spawned through them then is cancelled at once.
+#[derive(Debug)]
+pub struct Runtime {
+    handle: Handle,
+    threads: Arc<Threads>,
+}
+
+impl Runtime {
+    /// A runtime with default settings: see [`Builder`].
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> std::io::Result<Runtime> {
+        Builder::new().build()
+    }
+
+    /// The handle to this runtime, to clone and to send elsewhere.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// As [`Handle::spawn`].
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+
+    /// As [`Handle::spawn_blocking`].
+    pub fn spawn_blocking<F, R>(&self, job: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.handle.spawn_blocking(job)
+    }
+
+    /// As [`Handle::block_on`].
+    ///
+    /// # Errors
+    /// As [`Handle::block_on`].
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, EnterError> {
+        self.handle.block_on(future)
+    }
+
+    /// As [`Handle::enter`].
+    pub fn enter(&self) -> EnterGuard {
+        self.handle.enter()
+    }
+
+    /// Where the runtime stands.
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.threads.lifecycle(self.handle.shared())
+    }
+
+    /// Shuts the runtime down, and waits for its threads for `timeout` at most.
+    ///
+    /// Each task that is being polled ends that poll; then it is dropped, as are all others. Jobs
+    /// that block are waited for if they have begun, and cancelled otherwise. Threads that are not
+    /// done in time are left to end by themselves, and reported.
+    pub fn shutdown_timeout(self, timeout: Duration) -> ShutdownReport {
+        self.shutdown(Some(timeout))
+    }
+
+    /// As [`Runtime::shutdown_timeout`], for a runtime that is shared; `None` waits without limit.
+    /// A second call waits like the first. On a thread of the runtime's own nothing is waited for.
+    pub fn shutdown(&self, timeout: Option<Duration>) -> ShutdownReport {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let shared = self.handle.shared();
+        shared.close();
+        shared.blocking.close();
+        let own = crate::context::current().is_some_and(|current| current.same(shared))
+            && (crate::executor::is_worker() || shared.blocking.is_current());
+        let deadline = if own { Some(Instant::now()) } else { deadline };
+        let workers_left = self.threads.wait(deadline);
+        let blocking_left = shared.blocking.wait(deadline);
+        ShutdownReport { tasks_dropped: shared.dropped(), workers_left, blocking_left }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.shutdown(None);
+    }
+}
