@@ -25,7 +25,10 @@ thread_local! {
 
 /// Makes `driver` the one that futures polled on this thread register with, until the guard goes.
 pub(crate) fn enter_driver(driver: &Driver) -> DriverGuard<'_> {
-    DriverGuard { before: DRIVER.with(|current| current.replace(driver)), driver: PhantomData }
+    DriverGuard {
+        before: DRIVER.with(|current| current.replace(driver)),
+        driver: PhantomData,
+    }
 }
 
 pub(crate) struct DriverGuard<'a> {
@@ -52,7 +55,9 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
 
 /// Makes `runtime` the one that `spawn` and its like use on this thread, until the guard goes.
 pub(crate) fn enter(runtime: &SharedRef) -> Entered {
-    Entered { before: ENTERED.with(|entered| entered.replace(Some(runtime.clone()))) }
+    Entered {
+        before: ENTERED.with(|entered| entered.replace(Some(runtime.clone()))),
+    }
 }
 
 pub(crate) struct Entered {
@@ -67,7 +72,10 @@ impl Drop for Entered {
 }
 
 fn entered() -> Option<SharedRef> {
-    ENTERED.try_with(|entered| entered.borrow().clone()).ok().flatten()
+    ENTERED
+        .try_with(|entered| entered.borrow().clone())
+        .ok()
+        .flatten()
 }
 
 /// The runtime that this thread works for, or has entered.

@@ -61,8 +61,14 @@ fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
     use std::mem::MaybeUninit;
     use std::ptr;
 
-    const CAUSED_BY_A_THREAD: [libc::c_int; 6] =
-        [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
+    const CAUSED_BY_A_THREAD: [libc::c_int; 6] = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+    ];
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the sets live on this stack; `before` is written by the first pthread_sigmask.
     unsafe {

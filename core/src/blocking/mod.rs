@@ -14,7 +14,6 @@
 //! So a queued job always has a thread that is counted for it or that will look: none is lost at the
 //! limit, which is where a protocol that looks outside of the lock goes wrong.
 
-
 use crate::executor::SharedRef;
 use crate::shim::sync::{Condvar, Mutex};
 use crate::shim::thread::{self, JoinHandle as ThreadHandle};
@@ -80,7 +79,12 @@ impl Pool {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let (job, handle) = new_task(Job { work: Some((job, runtime)) }, OnPool);
+        let (job, handle) = new_task(
+            Job {
+                work: Some((job, runtime)),
+            },
+            OnPool,
+        );
         // A job that can not be run is dropped, which cancels it.
         let _ = self.submit(job);
         handle

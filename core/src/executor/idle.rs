@@ -28,7 +28,12 @@ pub(super) enum Sleep {
 impl Idle {
     pub(super) fn new(workers: usize) -> Idle {
         let groups = workers.div_ceil(GROUP);
-        Idle { groups: (0..groups).map(|_| CachePadded::new(AtomicU64::new(0))).collect(), workers }
+        Idle {
+            groups: (0..groups)
+                .map(|_| CachePadded::new(AtomicU64::new(0)))
+                .collect(),
+            workers,
+        }
     }
 
     fn group(&self, worker: usize) -> (&AtomicU64, u64) {
@@ -94,10 +99,20 @@ impl Idle {
     /// Announces that `worker` goes to sleep.
     pub(super) fn sleep(&self, worker: usize, searching: bool) -> Sleep {
         let (word, bit) = self.group(worker);
-        let change = if searching { bit.wrapping_sub(SEARCHER) } else { bit };
-        let after = word.fetch_add(change, Ordering::SeqCst).wrapping_add(change);
+        let change = if searching {
+            bit.wrapping_sub(SEARCHER)
+        } else {
+            bit
+        };
+        let after = word
+            .fetch_add(change, Ordering::SeqCst)
+            .wrapping_add(change);
         fence(Ordering::SeqCst);
-        if after >= SEARCHER { Sleep::Park } else { Sleep::LookFirst }
+        if after >= SEARCHER {
+            Sleep::Park
+        } else {
+            Sleep::LookFirst
+        }
     }
 
     /// Takes `worker` back from its sleep and counts it as searching, which it is already if

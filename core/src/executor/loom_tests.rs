@@ -42,7 +42,9 @@ impl Bench {
 
     fn take(&self) -> bool {
         self.work
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| work.checked_sub(1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| {
+                work.checked_sub(1)
+            })
             .is_ok()
     }
 

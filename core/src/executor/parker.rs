@@ -29,7 +29,10 @@ pub(super) struct Parker {
 
 impl Parker {
     pub(super) fn new() -> Parker {
-        Parker { state: AtomicU32::new(EMPTY), thread: OnceLock::new() }
+        Parker {
+            state: AtomicU32::new(EMPTY),
+            thread: OnceLock::new(),
+        }
     }
 
     /// Names the calling thread as the one that will park here.
@@ -64,7 +67,8 @@ impl Parker {
     /// Enters a waiting state. `false`: an unpark came first, and is consumed.
     fn begin(&self, waiting: u32) -> bool {
         let entered =
-            self.state.compare_exchange(EMPTY, waiting, Ordering::AcqRel, Ordering::Acquire);
+            self.state
+                .compare_exchange(EMPTY, waiting, Ordering::AcqRel, Ordering::Acquire);
         if entered.is_err() {
             self.state.swap(EMPTY, Ordering::AcqRel);
         }

@@ -39,7 +39,7 @@ pub(super) trait InjectQueue<Q>: Sized {
     fn is_empty(&self) -> bool;
     fn len(&self) -> usize;
     /// Moves a batch to `into`, and takes one task out of it.
-    fn steal_batch(&self, into: &Q) -> Stolen;
+    fn take_batch(&self, into: &Q) -> Stolen;
 }
 
 #[cfg(not(loom))]
@@ -100,7 +100,11 @@ mod crossbeam {
 
         fn steal_half(&self, into: &Local) -> Stolen {
             // Looking is a fence and two loads; stealing pins an epoch.
-            if self.is_empty() { Stolen::Nothing } else { stolen(self.steal_batch_and_pop(into)) }
+            if self.is_empty() {
+                Stolen::Nothing
+            } else {
+                stolen(self.steal_batch_and_pop(into))
+            }
         }
     }
 
@@ -131,7 +135,7 @@ mod crossbeam {
             crossbeam_deque::Injector::len(self)
         }
 
-        fn steal_batch(&self, into: &Local) -> Stolen {
+        fn take_batch(&self, into: &Local) -> Stolen {
             if InjectQueue::is_empty(self) {
                 Stolen::Nothing
             } else {
@@ -160,7 +164,9 @@ mod ring {
             let half = ring.len().div_ceil(2);
             ring.drain(..half).collect()
         };
-        let Some(first) = batch.pop_front() else { return Stolen::Nothing };
+        let Some(first) = batch.pop_front() else {
+            return Stolen::Nothing;
+        };
         if !batch.is_empty() {
             into.0.lock().extend(batch);
         }
@@ -222,7 +228,7 @@ mod ring {
             self.0.lock().len()
         }
 
-        fn steal_batch(&self, into: &Local) -> Stolen {
+        fn take_batch(&self, into: &Local) -> Stolen {
             take_half(&self.0, into)
         }
     }

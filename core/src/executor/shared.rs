@@ -6,8 +6,8 @@ use super::parker::Parker;
 use super::queue::{InjectQueue, Injector, LocalThief, Thief};
 use super::worker::{self, Worker};
 use crate::blocking;
-use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use crate::shim::sync::Mutex;
+use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use crate::shim::thread::Thread;
 use crate::task::{JoinHandle, Notified, Released, Schedule, TaskPtr, new_task, owner_of};
 use crossbeam_utils::CachePadded;
@@ -57,7 +57,9 @@ impl Shared {
         blocking: Arc<blocking::Pool>,
     ) -> std::io::Result<(SharedRef, Vec<Box<Worker>>)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
-        let queues: Vec<_> = (0..workers).map(|_| super::queue::RunQueue::new()).collect();
+        let queues: Vec<_> = (0..workers)
+            .map(|_| super::queue::RunQueue::new())
+            .collect();
         let remotes = queues
             .iter()
             .map(|queue: &super::queue::Local| {
@@ -316,7 +318,9 @@ impl Schedule for SharedRef {
     }
 
     fn release(&self, task: TaskPtr) -> bool {
-        let Some(owner) = owner_of(task) else { return false };
+        let Some(owner) = owner_of(task) else {
+            return false;
+        };
         let here = worker::with_current(|current| match current {
             Some(worker) if worker.shared.same(self) => worker.unbind(task, owner),
             _ => false,

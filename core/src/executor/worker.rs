@@ -142,7 +142,7 @@ impl Worker {
 
     fn take_injected(&self) -> Option<Notified> {
         loop {
-            match self.shared.injector.steal_batch(&self.queue) {
+            match self.shared.injector.take_batch(&self.queue) {
                 Stolen::Task(task) => return Some(task),
                 Stolen::Nothing => return None,
                 Stolen::Retry => {}
@@ -400,7 +400,10 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
         if shared.has_work() || workers.iter().any(|worker| worker.has_leftovers()) {
             continue;
         }
-        if workers.iter().all(|worker| worker.owned.borrow().is_empty()) {
+        if workers
+            .iter()
+            .all(|worker| worker.owned.borrow().is_empty())
+        {
             break;
         }
         thread::park();

@@ -11,10 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-pub(super) fn block_on<F: Future>(
-    shared: &SharedRef,
-    future: F,
-) -> Result<F::Output, EnterError> {
+pub(super) fn block_on<F: Future>(shared: &SharedRef, future: F) -> Result<F::Output, EnterError> {
     let _blocking = context::enter_blocking().ok_or(EnterError(()))?;
     let _entered = context::enter(shared);
     let _driver = context::enter_driver(shared.foreign_driver());

@@ -116,7 +116,9 @@ impl Builder {
             )));
         }
         if self.max_blocking == 0 {
-            return Err(invalid("a runtime needs at least one thread for blocking jobs".into()));
+            return Err(invalid(
+                "a runtime needs at least one thread for blocking jobs".into(),
+            ));
         }
         let options = ThreadOptions {
             name: self.name.clone(),
@@ -127,7 +129,10 @@ impl Builder {
         let pool = Pool::new(options.clone(), self.max_blocking, self.keep_alive);
         let (shared, workers) = Shared::new(workers, pool)?;
         let threads = Arc::new(Threads::new(workers.len()));
-        let runtime = Runtime { handle: Handle::new(shared), threads: threads.clone() };
+        let runtime = Runtime {
+            handle: Handle::new(shared),
+            threads: threads.clone(),
+        };
         let mut failed = None;
         for worker in workers {
             let ending = threads.clone();
@@ -161,7 +166,9 @@ impl Builder {
 }
 
 fn take<T>(slot: &std::sync::Mutex<Option<T>>) -> Option<T> {
-    slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    slot.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .take()
 }
 
 fn invalid(message: String) -> io::Error {

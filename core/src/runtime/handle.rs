@@ -77,7 +77,10 @@ impl Handle {
     /// Makes this runtime the calling thread's: `spawn`, timers and sockets use it until the guard
     /// goes. Guards are to be dropped in the reverse order of their making.
     pub fn enter(&self) -> EnterGuard {
-        EnterGuard { _entered: context::enter(&self.0), _thread: std::marker::PhantomData }
+        EnterGuard {
+            _entered: context::enter(&self.0),
+            _thread: std::marker::PhantomData,
+        }
     }
 }
 

@@ -8,7 +8,11 @@ use std::future::{pending, poll_fn};
 use std::task::{Poll, Waker};
 
 fn runtime(workers: usize) -> Runtime {
-    Builder::new().worker_threads(workers).max_blocking_threads(1).build().unwrap()
+    Builder::new()
+        .worker_threads(workers)
+        .max_blocking_threads(1)
+        .build()
+        .unwrap()
 }
 
 struct CountDrop(Arc<AtomicUsize>);
@@ -46,7 +50,11 @@ fn loom_runtime_wake_from_outside_is_not_lost() {
         let (stored, seen) = (slot.clone(), flag.clone());
         let task = runtime.spawn(poll_fn(move |cx| {
             *stored.lock() = Some(cx.waker().clone());
-            if seen.load(Ordering::SeqCst) == 1 { Poll::Ready(()) } else { Poll::Pending }
+            if seen.load(Ordering::SeqCst) == 1 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         }));
         flag.store(1, Ordering::SeqCst);
         if let Some(waker) = slot.lock().take() {

@@ -112,7 +112,11 @@ impl Runtime {
         let deadline = if own { Some(Instant::now()) } else { deadline };
         let workers_left = self.threads.wait(deadline);
         let blocking_left = shared.blocking.wait(deadline);
-        ShutdownReport { tasks_dropped: shared.dropped(), workers_left, blocking_left }
+        ShutdownReport {
+            tasks_dropped: shared.dropped(),
+            workers_left,
+            blocking_left,
+        }
     }
 }
 

@@ -15,7 +15,10 @@ struct Bench(Arc<(Mutex<VecDeque<Notified>>, Mutex<OwnedTasks>)>);
 
 impl Bench {
     fn new() -> Bench {
-        Bench(Arc::new((Mutex::new(VecDeque::new()), Mutex::new(OwnedTasks::new(0)))))
+        Bench(Arc::new((
+            Mutex::new(VecDeque::new()),
+            Mutex::new(OwnedTasks::new(0)),
+        )))
     }
 
     fn run(&self) {
