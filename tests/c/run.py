@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Builds and runs the C tests and examples against the library.
+
+    tests/c/run.py [--mode plain|asan|valgrind] [--filter TEXT] [--jobs N] [--release]
+
+Each test of each program runs in a process of its own, with a time limit. The last line says how
+many passed and failed; the exit status is 1 if any failed.
+
+asan builds the library and the programs with AddressSanitizer and checks for leaks; it first makes
+sure that both were really on, by a program that errs. valgrind runs the plain build under memcheck.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TARGET = "x86_64-unknown-linux-gnu"
+WARNINGS = ["-std=c11", "-D_GNU_SOURCE", "-pedantic", "-Wall", "-Wextra", "-Wundef", "-Werror"]
+LIMIT = {"plain": 60, "asan": 120, "valgrind": 300}
+
+
+def run(command, **options):
+    """Runs a step of the build; its output is shown only if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def build_library(mode, release):
+    """Builds libruntime.so; returns the folder it is in."""
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    command = ["cargo", "build", "-q", "-p", "libruntime"] + (["--release"] if release else [])
+    profile = "release" if release else "debug"
+    if mode != "asan":
+        run(command, cwd=ROOT)
+        return target / profile
+    environment = dict(
+        os.environ,
+        RUSTC_BOOTSTRAP="1",
+        RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer",
+        CARGO_TARGET_DIR=str(target / "asan"),
+    )
+    run(command + ["--target", TARGET], cwd=ROOT, env=environment)
+    return target / "asan" / TARGET / profile
+
+
+def flags(mode):
+    return ["-g", "-O1"] + (["-fsanitize=address", "-fno-omit-frame-pointer"] if mode == "asan" else [])
+
+
+def link(folder, built):
+    """The library under its names: the one to link, the one to load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ["libruntime.so", "libruntime.so.0"]:
+        path = folder / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(built / "libruntime.so")
+
+
+def compile(source, program, mode):
+    program.parent.mkdir(parents=True, exist_ok=True)
+    run(
+        ["cc", *WARNINGS, *flags(mode), f"-I{ROOT / 'include'}", f"-I{ROOT / 'tests/c'}", source,
+         f"-L{program.parent}", "-lruntime", "-pthread", "-o", program]
+    )
+
+
+def environment(folder, mode):
+    env = dict(os.environ, LD_LIBRARY_PATH=str(folder))
+    if mode == "asan":
+        env["ASAN_OPTIONS"] = "detect_leaks=1:halt_on_error=1:detect_stack_use_after_return=1"
+        env["LSAN_OPTIONS"] = f"suppressions={ROOT / 'tests/c/lsan.supp'}:print_suppressions=0"
+    return env
+
+
+def wrap(command, mode):
+    if mode != "valgrind":
+        return command
+    return [
+        "valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
+        "--show-leak-kinds=definite,indirect", "--errors-for-leak-kinds=definite,indirect",
+        "--num-callers=30", f"--suppressions={ROOT / 'tests/c/valgrind.supp'}", *command,
+    ]
+
+
+CANARY = """
+#include <libruntime/runtime.h>
+#include <stdlib.h>
+#include <string.h>
+static volatile char *volatile kept;
+int main(int argc, char **argv) {
+    (void)argc;
+    if (strcmp(argv[1], "leak") == 0) { kept = malloc(100); kept[0] = 1; kept = NULL; return rt_handles_live() != 0; }
+    kept = malloc(10); free((void *)kept); return kept[3];
+}
+"""
+
+
+def canary(folder, mode):
+    """A checker that sees nothing proves nothing: it must see these."""
+    source = folder / "canary.c"
+    source.write_text(CANARY)
+    compile(source, folder / "canary", mode)
+    for fault in ["leak", "use-after-free"]:
+        command = wrap([str(folder / "canary"), fault], mode)
+        done = subprocess.run(command, env=environment(folder, mode), capture_output=True)
+        if done.returncode == 0:
+            sys.exit(f"{mode} did not notice a {fault}: it is not on")
+
+
+def one(program, test, folder, mode):
+    """Runs one test: (name, error or None, seconds)."""
+    name = f"{program.name}::{test}"
+    begun = time.monotonic()
+    try:
+        done = subprocess.run(
+            wrap([str(program), test], mode), env=environment(folder, mode),
+            capture_output=True, text=True, errors="replace", timeout=LIMIT[mode],
+        )
+    except subprocess.TimeoutExpired as late:
+        output = (late.stderr or b"")
+        output = output.decode(errors="replace") if isinstance(output, bytes) else output
+        return name, f"still running after {LIMIT[mode]} s\n{output}", LIMIT[mode]
+    seconds = time.monotonic() - begun
+    if done.returncode == 0:
+        return name, None, seconds
+    return name, f"status {done.returncode}\n{done.stdout}{done.stderr}".rstrip(), seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--mode", choices=["plain", "asan", "valgrind"], default="plain")
+    parser.add_argument("--filter", default="", help="only tests whose name contains this")
+    parser.add_argument("--jobs", type=int, default=max(2, os.cpu_count() or 2))
+    parser.add_argument("--release", action="store_true", help="test the optimised library")
+    options = parser.parse_args()
+    mode = options.mode
+    if mode == "valgrind" and not shutil.which("valgrind"):
+        sys.exit("valgrind is not installed")
+
+    built = build_library(mode, options.release)
+    folder = ROOT / "build" / "c" / (mode + ("-release" if options.release else ""))
+    link(folder, built)
+    if mode != "plain":
+        canary(folder, mode)
+    programs = []
+    for source in sorted((ROOT / "tests/c").glob("test_*.c")):
+        programs.append(folder / source.stem)
+        compile(source, folder / source.stem, mode)
+    for source in sorted((ROOT / "examples/c").glob("*.c")):
+        compile(source, folder / source.stem, mode)
+
+    tests = []
+    for program in programs:
+        listed = run([program, "--list"], env=environment(folder, mode))
+        tests += [(program, test) for test in listed.split()]
+    tests = [t for t in tests if options.filter in f"{t[0].name}::{t[1]}"]
+    failed = []
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for name, error, seconds in pool.map(lambda t: one(*t, folder, mode), tests):
+            print(f"{'FAILED' if error else 'ok    '} {name} ({seconds:.2f} s)", flush=True)
+            if error:
+                failed.append((name, error))
+    for name, error in failed:
+        print(f"\n--- {name}\n{error}")
+    print(f"\nC tests ({mode}): {len(tests) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed or not tests else 0)
+
+
+if __name__ == "__main__":
+    main()
