@@ -57,9 +57,10 @@ build/.python: $(VENV)/.installed $(PYTHON_SOURCES)
 	@touch $@
 
 node: build/.node
-build/.npm: bindings/node/package-lock.json bindings/node/package.json
+build/.npm: bindings/node/package-lock.json bindings/node/package.json examples/node/package-lock.json
 	@mkdir -p $(@D)
 	npm ci --prefix bindings/node --no-audit --no-fund --loglevel=error
+	npm ci --prefix examples/node --no-audit --no-fund --loglevel=error
 	@touch $@
 build/.node: build/.npm $(NODE_SOURCES)
 	npm run --prefix bindings/node --silent build

@@ -1,0 +1,4 @@
+import * as libruntime from './index.js';
+
+export * from './index.js';
+export default libruntime;
