@@ -8,13 +8,13 @@ use std::marker::PhantomData;
 use std::ptr;
 
 /// What the leaf futures polled on a thread register with.
-#[cfg(all(not(loom), reactor))]
+#[cfg(not(loom))]
 pub(crate) struct Driver {
     pub(crate) reactor: crate::reactor::Handle,
     pub(crate) timers: std::sync::Arc<crate::time::TimerQueue>,
 }
 
-#[cfg(any(loom, not(reactor)))]
+#[cfg(loom)]
 pub(crate) use crate::executor::ModelDriver as Driver;
 
 thread_local! {

@@ -217,12 +217,6 @@ impl Pool {
     pub(crate) fn is_current(&self) -> bool {
         CURRENT.with(|current| std::ptr::eq(current.get(), self))
     }
-
-    /// Threads alive, of which idle, and jobs queued.
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let state = self.state.lock();
-        (state.threads, state.idle, state.queue.len())
-    }
 }
 
 thread_local! {

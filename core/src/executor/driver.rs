@@ -1,11 +1,11 @@
 //! What a worker waits for besides tasks: its timers, and the reactor that the workers share.
 
-#[cfg(any(loom, not(reactor)))]
+#[cfg(loom)]
 pub(crate) use modelled::*;
-#[cfg(all(not(loom), reactor))]
+#[cfg(not(loom))]
 pub(super) use real::*;
 
-#[cfg(all(not(loom), reactor))]
+#[cfg(not(loom))]
 mod real {
     use super::super::parker::Parker;
     use crate::reactor;
@@ -82,7 +82,7 @@ mod real {
 }
 
 /// In a model there is neither a reactor nor time: workers park on their threads.
-#[cfg(any(loom, not(reactor)))]
+#[cfg(loom)]
 mod modelled {
     use super::super::parker::Parker;
     use std::io;

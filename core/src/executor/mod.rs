@@ -12,7 +12,7 @@ mod queue;
 mod shared;
 mod worker;
 
-#[cfg(any(loom, not(reactor)))]
+#[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use shared::{Shared, SharedRef};
 pub(crate) use worker::{current_shared, is_worker};

@@ -55,8 +55,9 @@ mod crossbeam {
     use crate::task::Notified;
     use crossbeam_deque::Steal;
 
-    pub(in super::super) type Local = crossbeam_deque::Worker<Notified>;
-    pub(in super::super) type Injector = crossbeam_deque::Injector<Notified>;
+    pub(in super::super) struct Local(crossbeam_deque::Worker<Notified>);
+    pub(in super::super) struct LocalThief(crossbeam_deque::Stealer<Notified>);
+    pub(in super::super) struct Injector(crossbeam_deque::Injector<Notified>);
 
     fn stolen(steal: Steal<Notified>) -> Stolen {
         match steal {
@@ -67,35 +68,35 @@ mod crossbeam {
     }
 
     impl RunQueue for Local {
-        type Thief = crossbeam_deque::Stealer<Notified>;
+        type Thief = LocalThief;
 
         fn new() -> Self {
-            crossbeam_deque::Worker::new_fifo()
+            Local(crossbeam_deque::Worker::new_fifo())
         }
 
         #[inline]
         fn push(&self, task: Notified) {
-            crossbeam_deque::Worker::push(self, task);
+            self.0.push(task);
         }
 
         #[inline]
         fn pop(&self) -> Option<Notified> {
-            crossbeam_deque::Worker::pop(self)
+            self.0.pop()
         }
 
         #[inline]
         fn len(&self) -> usize {
-            crossbeam_deque::Worker::len(self)
+            self.0.len()
         }
 
-        fn thief(&self) -> Self::Thief {
-            self.stealer()
+        fn thief(&self) -> LocalThief {
+            LocalThief(self.0.stealer())
         }
     }
 
-    impl Thief<Local> for crossbeam_deque::Stealer<Notified> {
+    impl Thief<Local> for LocalThief {
         fn is_empty(&self) -> bool {
-            crossbeam_deque::Stealer::is_empty(self)
+            self.0.is_empty()
         }
 
         fn steal_half(&self, into: &Local) -> Stolen {
@@ -103,23 +104,23 @@ mod crossbeam {
             if self.is_empty() {
                 Stolen::Nothing
             } else {
-                stolen(self.steal_batch_and_pop(into))
+                stolen(self.0.steal_batch_and_pop(&into.0))
             }
         }
     }
 
     impl InjectQueue<Local> for Injector {
         fn new() -> Self {
-            crossbeam_deque::Injector::new()
+            Injector(crossbeam_deque::Injector::new())
         }
 
         fn push(&self, task: Notified) {
-            crossbeam_deque::Injector::push(self, task);
+            self.0.push(task);
         }
 
         fn pop(&self) -> Option<Notified> {
             loop {
-                match self.steal() {
+                match self.0.steal() {
                     Steal::Success(task) => return Some(task),
                     Steal::Empty => return None,
                     Steal::Retry => {}
@@ -127,19 +128,20 @@ mod crossbeam {
             }
         }
 
+        #[inline]
         fn is_empty(&self) -> bool {
-            crossbeam_deque::Injector::is_empty(self)
+            self.0.is_empty()
         }
 
         fn len(&self) -> usize {
-            crossbeam_deque::Injector::len(self)
+            self.0.len()
         }
 
         fn take_batch(&self, into: &Local) -> Stolen {
-            if InjectQueue::is_empty(self) {
+            if self.is_empty() {
                 Stolen::Nothing
             } else {
-                stolen(self.steal_batch_and_pop(into))
+                stolen(self.0.steal_batch_and_pop(&into.0))
             }
         }
     }

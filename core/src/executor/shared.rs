@@ -3,7 +3,7 @@
 use super::driver::{self, Driver, ReactorHandle};
 use super::idle::Idle;
 use super::parker::Parker;
-use super::queue::{InjectQueue, Injector, LocalThief, Thief};
+use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
 use super::worker::{self, Worker};
 use crate::blocking;
 use crate::shim::sync::Mutex;
@@ -57,15 +57,13 @@ impl Shared {
         blocking: Arc<blocking::Pool>,
     ) -> std::io::Result<(SharedRef, Vec<Box<Worker>>)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
-        let queues: Vec<_> = (0..workers)
-            .map(|_| super::queue::RunQueue::new())
-            .collect();
+        let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
         let remotes = queues
             .iter()
-            .map(|queue: &super::queue::Local| {
+            .map(|queue| {
                 let parker = Arc::new(Parker::new());
                 CachePadded::new(Remote {
-                    thief: super::queue::RunQueue::thief(queue),
+                    thief: queue.thief(),
                     driver: Driver::new(&handle, parker.clone()),
                     parker,
                     released: Released::new(),
@@ -225,10 +223,6 @@ impl SharedRef {
 
     pub(crate) fn same(&self, other: &SharedRef) -> bool {
         self.0 == other.0
-    }
-
-    pub(super) fn is(&self, shared: &Shared) -> bool {
-        std::ptr::eq(self.0.as_ptr(), shared)
     }
 
     /// Starts a task. After shutdown it is cancelled at once.

@@ -316,10 +316,10 @@ impl Worker {
     /// Cancels what is queued here and what waits here. Drops of futures may wake and spawn.
     fn cancel_all(&self) {
         let waiting = self.owned.borrow().hold_all();
-        self.count_dropped(waiting.len());
         for task in waiting {
             // SAFETY: a runtime's futures are Send.
-            unsafe { task.shutdown() }
+            let dropped = unsafe { task.shutdown() };
+            self.count_dropped(usize::from(dropped));
         }
         self.cancel_queued();
     }

@@ -110,17 +110,20 @@ pub(super) unsafe fn discard(task: TaskPtr) {
     unsafe { (header.vtable.cancel)(task) }
 }
 
-/// Drops the future of a task if it is idle, else leaves a mark for whoever runs it.
+/// Drops the future of a task if it is idle, else leaves a mark for whoever runs it. Returns
+/// whether it dropped it.
 ///
 /// # Safety
 /// `task` is alive, and this is a thread where its future may be dropped.
-pub(super) unsafe fn shutdown(task: TaskPtr) {
+pub(super) unsafe fn shutdown(task: TaskPtr) -> bool {
     // SAFETY: alive by the caller's promise.
     let header = unsafe { task.as_ref() };
-    if header.state.to_shutdown() {
+    let idle = header.state.to_shutdown();
+    if idle {
         // SAFETY: the state is running now, in our hands.
         unsafe { (header.vtable.cancel)(task) }
     }
+    idle
 }
 
 /// Wakes the task without consuming a reference.

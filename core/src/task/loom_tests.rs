@@ -33,7 +33,7 @@ impl Bench {
         let held = self.0.1.lock().hold_all();
         for task in held {
             // SAFETY: the futures here are Send.
-            unsafe { task.shutdown() }
+            unsafe { task.shutdown() };
         }
         let queued = std::mem::take(&mut *self.0.0.lock());
         drop(queued);
@@ -113,7 +113,7 @@ fn loom_task_wake_is_not_lost_and_publishes() {
         // Relaxed on purpose: the wake alone has to publish it, also one that finds the task woken
         // by the other thread, which then runs the one poll there is.
         flag.store(1, Ordering::Relaxed);
-        waker.wake();
+        waker.wake_by_ref();
         runner.join().unwrap();
         bench.run();
         assert!(handle.is_finished());

@@ -26,7 +26,7 @@ mod yield_now;
 
 pub(crate) use cell::{Header, TaskPtr};
 pub use join::{AbortHandle, JoinError, JoinHandle};
-pub(crate) use owner::{HeldTask, OwnedTasks, Released, owner_of};
+pub(crate) use owner::{OwnedTasks, Released, owner_of};
 pub use yield_now::{YieldNow, yield_now};
 
 use std::future::Future;

@@ -35,7 +35,7 @@ const REF_ONE: usize = 0b100_0000;
 
 /// A spawned task: notified, wanted by its `JoinHandle`, referenced by its `Notified` and by that
 /// handle.
-const SPAWNED: usize = NOTIFIED | JOIN_INTEREST | 2 * REF_ONE;
+const SPAWNED: usize = NOTIFIED | JOIN_INTEREST | (2 * REF_ONE);
 
 pub(super) struct State(AtomicUsize);
 

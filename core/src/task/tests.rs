@@ -55,7 +55,7 @@ impl Bench {
         let held = self.0.owned.lock().hold_all();
         for task in held {
             // SAFETY: the test's futures are Send.
-            unsafe { task.shutdown() }
+            unsafe { task.shutdown() };
         }
         let queued = std::mem::take(&mut *self.0.queue.lock());
         drop(queued);
