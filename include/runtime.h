@@ -248,6 +248,93 @@ RT_API int rt_set_log_callback(rt_log_fn callback, void *data, rt_drop_fn drop);
  */
 RT_API size_t rt_handles_live(void);
 
+/* == Runtimes ============================================================================ */
+
+/* A pool of workers that run tasks, each with its own timers and sockets, and that steal from each
+ * other; and a pool of threads for jobs that block. Several runtimes in one process share nothing.
+ * Its threads leave the process's signals to the other threads.
+ *
+ * Flow: `rt_runtime_new`, `rt_spawn` and so on, `rt_runtime_shutdown` if the end is to have a time
+ * limit, `rt_runtime_free`.
+ */
+typedef struct rt_runtime rt_runtime;
+
+/* Is called on a thread of a runtime, when it starts or before it ends. */
+typedef void (*rt_thread_fn)(void *data);
+
+/* Options of a runtime. Set up by `RT_RUNTIME_OPTIONS_INIT`; zero always means the default. */
+typedef struct rt_runtime_options {
+  /* `sizeof(rt_runtime_options)`. */
+  size_t size;
+  /* Workers; 0 for one for each core that this process may use. */
+  uint32_t worker_threads;
+  /* Threads for blocking jobs at most; 0 for 512. */
+  uint32_t max_blocking_threads;
+  /* How long a thread stays that has no blocking job, in nanoseconds; 0 for ten seconds. */
+  uint64_t thread_keep_alive_ns;
+  /* The size of each thread's stack in bytes; 0 for the default of two megabytes. */
+  size_t thread_stack_size;
+  /* The name of the threads, of which Linux shows 15 bytes; NULL for "libruntime". */
+  const char *thread_name;
+  /* Called first on each thread, with `thread_data`. */
+  rt_thread_fn on_thread_start;
+  /* Called last on each thread, with `thread_data`. */
+  rt_thread_fn on_thread_stop;
+  /* For the two functions above. */
+  void *thread_data;
+  /* Called with `thread_data` when the last thread has ended, or `rt_runtime_new` has failed. */
+  rt_drop_fn thread_data_drop;
+} rt_runtime_options;
+
+/* What a shutdown did. Set up by `RT_SHUTDOWN_REPORT_INIT`. */
+typedef struct rt_shutdown_report {
+  /* `sizeof(rt_shutdown_report)`. */
+  size_t size;
+  /* Tasks that were dropped before they had finished. */
+  uint64_t tasks_dropped;
+  /* Workers that were still inside a poll when the time was over. */
+  uint64_t workers_left;
+  /* Threads that were still inside a blocking job when the time was over. */
+  uint64_t blocking_left;
+} rt_shutdown_report;
+
+/* Starts a runtime. `options` may be NULL.
+ * Errors: `RT_EINVAL`, `RT_E2BIG`, `RT_EMFILE`, `RT_EAGAIN` if no thread can be started, and what
+ * else the system says. `options->thread_data` is consumed unless the options themselves are
+ * refused.
+ *
+ * @threads any
+ */
+RT_API int rt_runtime_new(const rt_runtime_options *options, rt_runtime **runtime);
+
+/* Another handle for the same runtime.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any
+ */
+RT_API int rt_runtime_clone(rt_runtime *runtime, rt_runtime **clone);
+
+/* Gives the handle back. With the last one, and when no loop has the runtime attached any more, it
+ * is shut down without a time limit: nothing of it runs after this call has returned, unless it
+ * was called on one of the runtime's own threads.
+ *
+ * @threads any @blocking @consumes runtime
+ */
+RT_API void rt_runtime_free(rt_runtime *runtime);
+
+/* Shuts the runtime down: nothing new is accepted (`RT_ESHUTDOWN`), a poll that is under way ends,
+ * pending tasks get `drop` without another poll and then `RT_ECANCELED`, blocking jobs that have
+ * begun are waited for and others cancelled. Waits at most `timeout_ns` (`RT_FOREVER`: without
+ * limit); threads that are left then end by themselves later. `report` may be NULL. Called again,
+ * it waits again. On a thread of the runtime's own nothing is waited for.
+ * Returns `RT_OK` if all has ended. Errors: `RT_ETIMEDOUT` if something is left (`report` is written),
+ * `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any @blocking
+ */
+RT_API int rt_runtime_shutdown(rt_runtime *runtime, uint64_t timeout_ns,
+        rt_shutdown_report *report);
+
 /* == Event loops ========================================================================= */
 
 /* As a time limit or a timeout in nanoseconds: none. */
@@ -273,6 +360,10 @@ typedef struct rt_loop rt_loop;
 typedef struct rt_loop_options {
   /* `sizeof(rt_loop_options)`. */
   size_t size;
+  /* Where the blocking jobs and name lookups of the loop go; NULL for nowhere. The loop keeps a
+   * reference.
+   */
+  rt_runtime *runtime;
 } rt_loop_options;
 
 /* Is called when the loop wants a turn. */
@@ -401,6 +492,241 @@ RT_API int rt_loop_wake(rt_loop *loop);
  * @threads any @consumes data
  */
 RT_API int rt_loop_post(rt_loop *loop, rt_post_fn call, void *data, rt_drop_fn drop);
+
+/* == Wakers ============================================================================== */
+
+/* What a poll is told: who to wake when it is worth polling again. It is valid during that poll
+ * only.
+ */
+typedef struct rt_context rt_context;
+
+/* Wakes one task, on any thread, whoever it belongs to: a task of this library, or a caller's own
+ * executor. Wakers are counted: each one from `rt_waker_clone` or `rt_waker_new` is given back by
+ * `rt_waker_free` or `rt_waker_wake`. Waking a task that has ended is allowed and does nothing.
+ * Wakes coalesce: any number of them before a poll cause one poll.
+ */
+typedef struct rt_waker rt_waker;
+
+/* Wakes; it may be called on any thread, also inside a call of this library, and must not block.
+ * No lock of the library is held during the call.
+ */
+typedef void (*rt_wake_fn)(void *data);
+
+/* The waker that a poll must arrange to be woken before it returns `RT_PENDING`. It is lent:
+ * clone it to keep it after the poll. NULL if `cx` is not a live context. Nothing is allocated.
+ *
+ * @threads any
+ */
+RT_API const rt_waker *rt_context_waker(const rt_context *cx);
+
+/* A context for polling from an executor of the caller's own: pass it to any `rt_..._poll`
+ * function in place of the one that a task gets. It keeps a clone of `waker`.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any
+ */
+RT_API int rt_context_new(const rt_waker *waker, rt_context **context);
+
+/* Gives back a context of `rt_context_new`; one that a poll was lent is left alone.
+ *
+ * @threads any @consumes context
+ */
+RT_API void rt_context_free(rt_context *context);
+
+/* A waker that calls `wake(data)`: with it, a caller's own executor can poll what this library
+ * offers (see `rt_context_new`). The library counts the clones, and calls `drop(data)` after the
+ * last one is gone. A panic of `wake` goes to the log.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any @consumes data
+ */
+RT_API int rt_waker_new(rt_wake_fn wake, void *data, rt_drop_fn drop, rt_waker **waker);
+
+/* Another waker for the same task, to keep; NULL if `waker` is not a live waker.
+ *
+ * @threads any
+ */
+RT_API rt_waker *rt_waker_clone(const rt_waker *waker);
+
+/* Wakes and gives the waker back. NULL and a waker that was lent are left alone.
+ * What was written before this call is seen by the poll that it causes.
+ *
+ * @threads any @consumes waker
+ */
+RT_API void rt_waker_wake(rt_waker *waker);
+
+/* Wakes and keeps the waker.
+ * What was written before this call is seen by the poll that it causes.
+ *
+ * @threads any
+ */
+RT_API void rt_waker_wake_by_ref(const rt_waker *waker);
+
+/* Gives a waker back without waking. NULL and a waker that was lent are left alone.
+ *
+ * @threads any @consumes waker
+ */
+RT_API void rt_waker_free(rt_waker *waker);
+
+/* 1 if both wake the same task, 0 if they do not or it cannot be told: a poll that kept a waker
+ * need not clone the new one then.
+ *
+ * @threads any
+ */
+RT_API int rt_waker_will_wake(const rt_waker *a, const rt_waker *b);
+
+/* == Tasks =============================================================================== */
+
+/* In `rt_spawn_options.flags`: `drop(data)` runs on the thread of the loop in
+ * `rt_spawn_options.loop`, inside a turn; when that loop is closed, wherever the task ends.
+ */
+#define RT_DROP_ON_LOOP 1
+
+/* A task: a poll function with its data, run by the workers of a runtime or inside the turns of a
+ * loop. The handle only observes: freeing it detaches the task.
+ *
+ * The contract between a task and the library:
+ * 1. Polls of one task never overlap, and each sees all that the one before wrote, across
+ * workers.
+ * 2. What is written before a wake is seen by the poll that it causes. A wake during a poll
+ * means one more poll; any number of wakes before a poll mean one. No wake, no poll; there is
+ * always a first poll unless the task is cancelled before it.
+ * 3. `drop(data)` runs once, after the last poll and before anybody hears of the result: what
+ * `data` points to may be freed by whoever hears.
+ * 4. Results do not change once they can be seen.
+ * 5. Cancelling or freeing a task is allowed anywhere, also inside its own poll. A poll that
+ * is under way ends first, and if it says that the task is finished, that counts.
+ * 6. At shutdown pending tasks get `drop` without another poll, then `RT_ECANCELED`; nothing of
+ * a runtime runs after the last `rt_runtime_free` has returned.
+ */
+typedef struct rt_task rt_task;
+
+/* How an operation or a task ended. */
+typedef struct rt_result {
+  /* `RT_OK`, or a negative `RT_E*`. */
+  int32_t status;
+  /* Zero in this version. */
+  uint32_t flags;
+  /* A count, as the operation says: bytes read, for example. */
+  int64_t n;
+  /* A pointer, as the operation says: an accepted stream, for example. */
+  void *ptr;
+  /* Zero in this version. */
+  uint64_t reserved;
+} rt_result;
+
+/* Polls a task: does what can be done now and returns `RT_OK` or a negative code when the task is
+ * finished, with what it wants to say in `*result` (the library sets `result->status`), or
+ * `RT_PENDING` after it has arranged for the waker of `cx` to be woken. It must not block.
+ */
+typedef int (*rt_poll_fn)(void *data, rt_context *cx, rt_result *result);
+
+/* Options of a task. Set up by `RT_SPAWN_OPTIONS_INIT`. */
+typedef struct rt_spawn_options {
+  /* `sizeof(rt_spawn_options)`. */
+  size_t size;
+  /* `RT_DROP_ON_LOOP`, or 0. */
+  uint32_t flags;
+  /* Zero in this version. */
+  uint32_t reserved;
+  /* The loop of `RT_DROP_ON_LOOP`, otherwise NULL. */
+  rt_loop *loop;
+} rt_spawn_options;
+
+/* Hears how an operation or a task ended: called exactly once for each submission that returned
+ * `RT_PENDING`, never inside the submitting call. `result` is valid during the call.
+ */
+typedef void (*rt_done_fn)(void *data, const rt_result *result);
+
+/* Runs `poll(data, ...)` as a task on the workers of `runtime`. `options` and `task` may be NULL;
+ * without `task` the task is detached from the start. The first poll may come before this call
+ * returns, on another thread.
+ * Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`, `RT_E2BIG`; `drop(data)` has run then.
+ *
+ * @threads any @consumes data
+ */
+RT_API int rt_spawn(rt_runtime *runtime, rt_poll_fn poll, void *data, rt_drop_fn drop,
+        const rt_spawn_options *options, rt_task **task);
+
+/* Runs `poll(data, ...)` on the calling thread until it is finished, and blocks in between. Tasks
+ * of `runtime` go on meanwhile, and what the poll uses (timers, sockets) is `runtime`'s.
+ * `RT_OK` means that it finished, in whichever way: `*result` says how (`result` may be NULL).
+ * Errors: `RT_EINVAL`, `RT_EDEADLK` inside a callback or a poll, `RT_ESHUTDOWN`, `RT_EFORK`;
+ * `drop(data)` has run then.
+ *
+ * @threads any @blocking @consumes data
+ */
+RT_API int rt_block_on(rt_runtime *runtime, rt_poll_fn poll, void *data, rt_drop_fn drop,
+        rt_result *result);
+
+/* Waits for `task` from inside another task: `RT_OK` when it has ended, with its result in
+ * `*result` (which may be NULL), or `RT_PENDING`, and the waker of `cx` is woken when it ends.
+ * Errors: `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_task_poll(rt_task *task, rt_context *cx, rt_result *result);
+
+/* Blocks until `task` has ended, at most `timeout_ns` (`RT_FOREVER`: as long as it takes), and
+ * writes its result to `*result` (which may be NULL).
+ * Errors: `RT_ETIMEDOUT`, `RT_EDEADLK` inside a callback or a poll, `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any @blocking
+ */
+RT_API int rt_task_join(rt_task *task, uint64_t timeout_ns, rt_result *result);
+
+/* Calls `done(data, result)` when `task` ends: inside a turn of the loop `on`, or with `on` NULL
+ * on the thread on which the task ends (a worker; its loop's thread; at shutdown, the thread
+ * that shuts down). If the task has ended already the callback comes just so, never inside this
+ * call. Any number of callbacks can be set.
+ * Returns `RT_PENDING`. Errors: `RT_EINVAL`, `RT_ESHUTDOWN` if where it should run is closed,
+ * `RT_EFORK`; `drop(data)` has run then, and `done` is not called.
+ *
+ * @threads any @consumes data
+ */
+RT_API int rt_task_on_done(rt_task *task, rt_loop *on, rt_done_fn done, void *data,
+        rt_drop_fn drop);
+
+/* Asks for `task` to be cancelled: it gets `drop` instead of another poll, and its result is
+ * `RT_ECANCELED`, unless it ends by itself first. A blocking job is cancelled only if it has
+ * not begun. Idempotent; does not wait.
+ * Errors: `RT_EALREADY` if it has ended, `RT_EBUSY` if it is a blocking job that runs, `RT_EINVAL`,
+ * `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_task_cancel(rt_task *task);
+
+/* Another handle for the same task.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any
+ */
+RT_API int rt_task_clone(rt_task *task, rt_task **clone);
+
+/* Gives the handle back. The task goes on; cancel it first if it should not.
+ *
+ * @threads any @consumes task
+ */
+RT_API void rt_task_free(rt_task *task);
+
+/* == Blocking jobs ======================================================================= */
+
+/* A job that may block: returns `RT_OK` or a negative code, and may say more in `*result` (the
+ * library sets `result->status`).
+ */
+typedef int (*rt_work_fn)(void *data, rt_result *result);
+
+/* Runs `work(data, ...)`, which may block, on a thread that is there for that. `options` and `task`
+ * may be NULL. To hear of the end on a loop, or from inside a task, use `rt_task_on_done` or
+ * `rt_task_poll`. `rt_task_cancel` cancels a job that has not begun (its callbacks then come from
+ * a worker), and returns `RT_EBUSY` for one that has.
+ * Errors: `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`, `RT_E2BIG`; `drop(data)` has run then.
+ *
+ * @threads any @consumes data
+ */
+RT_API int rt_spawn_blocking(rt_runtime *runtime, rt_work_fn work, void *data, rt_drop_fn drop,
+        const rt_spawn_options *options, rt_task **task);
 
 /* == Timers ============================================================================== */
 
@@ -538,7 +864,10 @@ RT_API void rt_watch_free(rt_watch *watch);
 /* == Initialisers ======================================================================== */
 
 /* Each sets the defaults: rt_runtime_options options = RT_RUNTIME_OPTIONS_INIT; */
-#define RT_LOOP_OPTIONS_INIT { sizeof(rt_loop_options) }
+#define RT_RUNTIME_OPTIONS_INIT { sizeof(rt_runtime_options), 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+#define RT_SHUTDOWN_REPORT_INIT { sizeof(rt_shutdown_report), 0, 0, 0 }
+#define RT_LOOP_OPTIONS_INIT { sizeof(rt_loop_options), NULL }
+#define RT_SPAWN_OPTIONS_INIT { sizeof(rt_spawn_options), 0, 0, NULL }
 
 #ifdef __cplusplus
 }

@@ -18,6 +18,7 @@ pub use crate::watch::Watch;
 use crate::callback::{UserData, rt_drop_fn};
 use crate::ffi::{Options, boundary, boundary_void, first_use, options, out};
 use crate::handle::{Handle, tag};
+use crate::runtime::{Runtime, rt_runtime};
 use crate::status::{Error, RT_OK, RT_PENDING, status};
 use crate::thread;
 use libruntime_core::event_loop::EventLoop;
@@ -35,7 +36,10 @@ pub struct Hooks {
 
 /// What a loop is made with.
 #[derive(Default)]
-pub struct LoopOptions {}
+pub struct LoopOptions {
+    /// Where blocking jobs and name lookups of the loop go.
+    pub runtime: Option<Arc<Runtime>>,
+}
 
 /// An event loop, as C, Python and Node hold it.
 ///
@@ -56,8 +60,10 @@ impl Loop {
     /// The system's, `EMFILE` for example.
     pub fn new(options: &LoopOptions) -> Result<Arc<Loop>, Error> {
         first_use();
-        let LoopOptions {} = options;
-        let inner = LoopInner::new(EventLoop::new()?);
+        if let Some(runtime) = &options.runtime {
+            runtime.handle()?;
+        }
+        let inner = LoopInner::new(EventLoop::new()?, options.runtime.clone());
         Ok(Arc::new(Loop {
             inner: Arc::new(inner),
         }))
@@ -76,14 +82,6 @@ impl Loop {
     pub fn turn(&self, timeout_ns: u64) -> Result<Turn, Error> {
         let timeout = (timeout_ns != u64::MAX).then(|| Duration::from_nanos(timeout_ns));
         Ok(self.inner.access_to_turn()?.turn(timeout)?)
-    }
-
-    /// Makes this thread the owner, as a turn would, so that it may use the loop.
-    ///
-    /// # Errors
-    /// As [`turn`](Loop::turn).
-    pub fn claim(&self) -> Result<(), Error> {
-        self.inner.access_to_turn().map(drop)
     }
 
     /// Turns until it is stopped or nothing is alive. Whether something still is.
@@ -309,6 +307,9 @@ pub const RT_FOREVER: u64 = u64::MAX;
 pub struct rt_loop_options {
     /// `sizeof(rt_loop_options)`.
     pub size: usize,
+    /// Where the blocking jobs and name lookups of the loop go; NULL for nowhere. The loop keeps a
+    /// reference.
+    pub runtime: *mut rt_runtime,
 }
 
 // SAFETY: `repr(C)`, begins with its size, and zeros are valid everywhere.
@@ -325,8 +326,12 @@ pub unsafe extern "C" fn rt_loop_new(
 ) -> c_int {
     boundary(|| {
         // SAFETY: the caller passes a struct as the header declares it.
-        unsafe { self::options(options)? };
-        let options = LoopOptions::default();
+        let given = unsafe { self::options(options)? };
+        let mut options = LoopOptions::default();
+        if !given.runtime.is_null() {
+            // SAFETY: the caller passes a runtime, or what is refused.
+            options.runtime = Some(unsafe { rt_runtime::get(given.runtime)?.clone() });
+        }
         // SAFETY: the caller passes a place for the result, or NULL.
         let loop_ = unsafe { out(loop_)? };
         loop_.write(rt_loop::new(Loop::new(&options)?));

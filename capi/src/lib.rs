@@ -13,18 +13,24 @@
 // function's text, not in a `# Safety` section for each function.
 #![allow(clippy::missing_safety_doc)]
 
+pub mod blocking;
 pub mod callback;
 mod errno;
 pub mod event_loop;
 mod ffi;
 pub mod handle;
+mod home;
 pub mod log;
+pub mod runtime;
 pub mod status;
+pub mod task;
 mod thread;
 pub mod timer;
 pub mod version;
+pub mod waker;
 pub mod watch;
 
 pub use event_loop::Loop;
+pub use runtime::Runtime;
 
 pub use status::Error;

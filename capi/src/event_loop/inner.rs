@@ -15,7 +15,7 @@
 //! so that callbacks which are told of it (`RT_ECANCELED`) find a loop that refuses everything.
 
 use std::cell::UnsafeCell;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,10 +23,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use libruntime_core::event_loop::{EventLoop, LoopHandle};
 
 use crate::ffi::Origin;
+use crate::runtime::Runtime;
 use crate::status::Error;
 use crate::thread;
 
 const NOBODY: u64 = 0;
+/// What one event receives at most, in bytes. 64 KiB is where larger pieces stop being quicker.
+const READ_BUFFER: usize = 64 * 1024;
 
 /// What a loop's handles, watches, timers and streams share.
 pub(crate) struct LoopInner {
@@ -37,10 +40,13 @@ pub(crate) struct LoopInner {
     /// Reached by the holder only. `None` once closed. Not dropped in a forked child.
     core: UnsafeCell<ManuallyDrop<Option<EventLoop>>>,
     handle: LoopHandle,
+    runtime: Option<Arc<Runtime>>,
+    /// Where streams receive into. Reached by the holder only.
+    buffer: UnsafeCell<Option<Box<[MaybeUninit<u8>]>>>,
     origin: Origin,
 }
 
-// SAFETY: `core` is reached by the holder only, which is one thread at a time with acquire and
+// SAFETY: `core` and `buffer` are reached by the holder only, which is one thread at a time with acquire and
 // release between two of them, and an `EventLoop` may move between threads. All else is Send.
 unsafe impl Send for LoopInner {}
 // SAFETY: as above.
@@ -70,13 +76,15 @@ impl Drop for Access<'_> {
 }
 
 impl LoopInner {
-    pub(super) fn new(core: EventLoop) -> LoopInner {
+    pub(super) fn new(core: EventLoop, runtime: Option<Arc<Runtime>>) -> LoopInner {
         LoopInner {
             holder: AtomicU64::new(NOBODY),
             owner: AtomicU64::new(thread::id().get()),
             closing: AtomicBool::new(false),
             handle: core.handle(),
             core: UnsafeCell::new(ManuallyDrop::new(Some(core))),
+            runtime,
+            buffer: UnsafeCell::new(None),
             origin: Origin::here(),
         }
     }
@@ -86,8 +94,19 @@ impl LoopInner {
         &self.handle
     }
 
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin
+    /// The runtime that is attached.
+    pub(crate) fn runtime(&self) -> Option<&Arc<Runtime>> {
+        self.runtime.as_ref()
+    }
+
+    /// Where an event receives into, and how much fits. For the holder only, and for one event at
+    /// a time.
+    pub(crate) fn read_buffer(&self) -> (*mut u8, usize) {
+        debug_assert!(self.is_held_here());
+        // SAFETY: only the holder is here, and the reference ends with this function.
+        let buffer = unsafe { &mut *self.buffer.get() };
+        let buffer = buffer.get_or_insert_with(|| Box::new_uninit_slice(READ_BUFFER));
+        (buffer.as_mut_ptr().cast(), READ_BUFFER)
     }
 
     /// Any thread: runs `call` in the next turn; drops it if the loop is closed.

@@ -11,7 +11,11 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("callback", "User data"),
     ("log", "Log"),
     ("handle", "Handles"),
+    ("runtime", "Runtimes"),
     ("event_loop", "Event loops"),
+    ("waker", "Wakers"),
+    ("task", "Tasks"),
+    ("blocking", "Blocking jobs"),
     ("timer", "Timers"),
     ("watch", "Descriptors"),
 ];
@@ -129,7 +133,11 @@ fn declarations(text: &str) -> String {
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         if line.starts_with(['/', ' ', '#']) || line.is_empty() {
-            laid_out += line;
+            laid_out += &if line.ends_with(';') {
+                with_names_of_c(line)
+            } else {
+                line.to_owned()
+            };
             laid_out += "\n";
             continue;
         }

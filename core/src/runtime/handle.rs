@@ -74,6 +74,11 @@ impl Handle {
         block_on::block_on(&self.0, future)
     }
 
+    /// Whether the runtime has been shut down, or is about to be: what is spawned is cancelled.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Makes this runtime the calling thread's: `spawn`, timers and sockets use it until the guard
     /// goes. Guards are to be dropped in the reverse order of their making.
     pub fn enter(&self) -> EnterGuard {
