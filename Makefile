@@ -39,9 +39,10 @@ capi: $(LIBRARY) $(EXAMPLES_C)
 
 $(LIBRARY): $(NATIVE_SOURCES)
 	cargo build --release --locked -p libruntime
+	@ln -sf $(@F) $@.0
 	@touch $@
 
-build/c/%: examples/c/%.c include/runtime.h $(LIBRARY)
+build/c/%: examples/c/%.c include/libruntime/runtime.h include/runtime.h $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Iinclude $< -o $@ -Ltarget/release -lruntime -lpthread \
 		-Wl,-rpath,'$$ORIGIN/../../target/release'
@@ -86,8 +87,9 @@ loom:
 	RUSTFLAGS="--cfg loom" cargo test --locked -p libruntime-core --lib --release --target-dir target/loom loom_
 
 # C programs under AddressSanitizer with leak checks, and under valgrind.
-sanitize: capi
-	$(MAKE) --no-print-directory -C tests/c sanitize
+sanitize:
+	$(PYTHON) tests/c/run.py --mode asan
+	$(PYTHON) tests/c/run.py --mode valgrind
 
 # ---- measuring; benches/README.md ----
 
@@ -117,4 +119,4 @@ build/.bench-python: $(BENCH_VENV)/.installed $(PYTHON_SOURCES)
 	@touch $@
 
 clean:
-	rm -rf build target benches/c/libuv/target bindings/node/node_modules
+	rm -rf build target benches/c/libuv/target bindings/node/node_modules examples/node/node_modules

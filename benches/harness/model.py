@@ -47,7 +47,10 @@ class Workload:
 
 @dataclass(frozen=True)
 class Suite:
-    """Workloads that share their candidates: ours, the peer that ratios are formed with, and the others."""
+    """Workloads that share their candidates: ours, the peer that ratios are formed with, and the others.
+
+    Ceilings are shown, but no peers: they say what the machine would allow without a library.
+    """
 
     name: str
     title: str
@@ -56,6 +59,7 @@ class Suite:
     versions: Mapping[str, str]
     workloads: tuple[Workload, ...]
     notes: str = ""
+    ceilings: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def _rows(suite: Suite, workload: Workload, candidates: list[str], collected: Co
     rows = []
     for metric in workload.metrics:
         line = lines.get(metric, Line(""))
-        best = line.best_peer(suite.ours)
+        best = line.best_peer({suite.ours, *suite.ceilings})
         cells = [workload.name, metric.replace("_", " "), _ratio(line, suite.ours, suite.peer)]
         cells.append(f"{_times(line.ratio(suite.ours, best))} ({best})" if best else "-")
         for candidate in candidates:

@@ -31,9 +31,10 @@ class Line:
         ratios = [r for n in ours if n in theirs and (r := ratio(ours[n], theirs[n], self.unit)) is not None]
         return (min(ratios), max(ratios)) if ratios else None
 
-    def best_peer(self, ours: str) -> str | None:
-        """The best candidate that is not ours."""
-        medians = {name: m for name in self.rounds if name != ours and (m := self.median(name)) is not None}
+    def best_peer(self, others_than: Iterable[str]) -> str | None:
+        """The best candidate but those named."""
+        names = self.rounds.keys() - set(others_than)
+        medians = {name: m for name in sorted(names) if (m := self.median(name)) is not None}
         if not medians:
             return None
         choose = max if higher_is_better(self.unit) else min

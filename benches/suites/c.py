@@ -57,6 +57,7 @@ def suite(settings: Settings) -> Suite:
         },
         workloads=tuple(workloads),
         notes="One loop, one thread. `raw epoll` has no library at all: it shows what the kernel leaves to win.",
+        ceilings=frozenset({"raw epoll"}),
     )
 
 

@@ -44,4 +44,5 @@ def suite(settings: Settings) -> Suite:
         },
         workloads=(*echoes, churn),
         notes="The main thread is the one that runs JavaScript. `raw epoll` is a C server without a library.",
+        ceilings=frozenset({"raw epoll"}),
     )

@@ -67,8 +67,19 @@ def link(folder, built):
 def compile(source, program, mode):
     program.parent.mkdir(parents=True, exist_ok=True)
     run(
-        ["cc", *WARNINGS, *flags(mode), f"-I{ROOT / 'include'}", f"-I{ROOT / 'tests/c'}", source,
-         f"-L{program.parent}", "-lruntime", "-pthread", "-o", program]
+        [
+            "cc",
+            *WARNINGS,
+            *flags(mode),
+            f"-I{ROOT / 'include'}",
+            f"-I{ROOT / 'tests/c'}",
+            source,
+            f"-L{program.parent}",
+            "-lruntime",
+            "-pthread",
+            "-o",
+            program,
+        ]
     )
 
 
@@ -84,9 +95,16 @@ def wrap(command, mode):
     if mode != "valgrind":
         return command
     return [
-        "valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
-        "--show-leak-kinds=definite,indirect", "--errors-for-leak-kinds=definite,indirect",
-        "--num-callers=30", f"--suppressions={ROOT / 'tests/c/valgrind.supp'}", *command,
+        "valgrind",
+        "-q",
+        "--error-exitcode=99",
+        "--leak-check=full",
+        "--fair-sched=yes",
+        "--show-leak-kinds=definite,indirect",
+        "--errors-for-leak-kinds=definite,indirect",
+        "--num-callers=30",
+        f"--suppressions={ROOT / 'tests/c/valgrind.supp'}",
+        *command,
     ]
 
 
@@ -121,11 +139,15 @@ def one(program, test, folder, mode):
     begun = time.monotonic()
     try:
         done = subprocess.run(
-            wrap([str(program), test], mode), env=environment(folder, mode),
-            capture_output=True, text=True, errors="replace", timeout=LIMIT[mode],
+            wrap([str(program), test], mode),
+            env=environment(folder, mode),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LIMIT[mode],
         )
     except subprocess.TimeoutExpired as late:
-        output = (late.stderr or b"")
+        output = late.stderr or b""
         output = output.decode(errors="replace") if isinstance(output, bytes) else output
         return name, f"still running after {LIMIT[mode]} s\n{output}", LIMIT[mode]
     seconds = time.monotonic() - begun

@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,8 @@ BUILT = ROOT / "build"
 CONNECTIONS = 100
 #: Seconds for one part. All of them together need less than half of it on two cores.
 TIMEOUT = 50.0
-#: What is no part of the tree: version control, and what the build makes by the gigabyte.
-LEFT_OUT = {".git", "target", "build", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
-#: Large files that the tree gets beside the sources: the libraries just built.
-LARGE = ("target/release/libruntime.so", "target/release/libruntime.a")
+#: What is no part of the tree; the clients know the same names.
+LEFT_OUT = {".git", "target", "build", "node_modules", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
 
 
 class PartFailed(Exception):
@@ -64,7 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="demo-", dir=BUILT) as scratch:
         tree = Path(scratch) / "tree"
         files = plant_tree(tree)
-        print(f"serving {files} files of this project over HTTP, {CONNECTIONS} connections for each client", flush=True)
+        print(f"serving {files:,} files over HTTP, {CONNECTIONS} connections for each client", flush=True)
         try:
             with file_server(tree) as port:
                 for language, argv in clients(options, port, tree):
@@ -86,10 +85,16 @@ def main() -> int:
 
 
 def plant_tree(tree: Path) -> int:
-    """Links every regular file of the project into `tree`, which has to be on the same file system; returns how many."""
-    sources = [*walk(ROOT), *(ROOT / name for name in LARGE if (ROOT / name).exists())]
-    for source in sources:
-        target = tree / source.relative_to(ROOT)
+    """Links every file of the project into `tree`, which has to be on the same file system; returns how many.
+
+    Sources alone are few and small, so the libraries just built and the installed Python packages come with them.
+    """
+    sources = {path: tree / path.relative_to(ROOT) for path in walk(ROOT)}
+    for library in (ROOT / "target" / "release").glob("libruntime.[as]*"):
+        sources[library] = tree / "lib" / library.name
+    packages = Path(sysconfig.get_path("purelib"))
+    sources |= {path: tree / "packages" / path.relative_to(packages) for path in walk(packages)}
+    for source, target in sources.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, target)

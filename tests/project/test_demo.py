@@ -35,6 +35,8 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "BUILT", tmp_path / "build")
     monkeypatch.setattr(module, "TIMEOUT", 20.0)
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path / "no packages"))
+    (tmp_path / "no packages").mkdir()
     monkeypatch.setattr(sys, "argv", ["demo", "--python", sys.executable, "--node", sys.executable])
     for language in ("python", "node"):
         (tmp_path / "examples" / language).mkdir(parents=True)

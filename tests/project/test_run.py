@@ -41,6 +41,7 @@ loom_orphans: Any = load("loom_orphans")
         ("NODE", "# tests 5\n# pass 4\n# fail 1\n", 4, 1),
         ("NODE", "\u2139 tests 5\n\u2139 pass 5\n\u2139 fail 0\n", 5, 0),
         ("PLAIN", "8 passed, 1 failed\n", 8, 1),
+        ("PLAIN", "ok test\nC tests (asan): 30 passed, 0 failed\n", 30, 0),
     ],
 )
 def test_totals_of_every_runner_are_read(runner: str, output: str, passed: int, failed: int) -> None:
