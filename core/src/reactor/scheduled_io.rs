@@ -403,7 +403,7 @@ mod loom_tests {
     }
 
     fn nothing_is_lost(crowd: bool) {
-        loom::model(move || {
+        crate::shim::model(move || {
             let source = Source::new();
             let reactor = source.clone();
             let thread = thread::spawn(move || {
@@ -430,7 +430,7 @@ mod loom_tests {
     /// Reading and writing at once share the word, and nothing else.
     #[test]
     fn loom_directions_do_not_disturb_each_other() {
-        loom::model(|| {
+        crate::shim::model(|| {
             let io = Arc::new(ScheduledIo::new());
             for direction in [Direction::Read, Direction::Write] {
                 io.clear(io.seen(direction).expect("ready at first"), direction);

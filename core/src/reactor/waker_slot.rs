@@ -17,6 +17,7 @@
 //! the second is woken to try again.
 
 use crate::shim::cell::UnsafeCell;
+use crate::shim::hint;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
@@ -51,6 +52,7 @@ impl WakerSlot {
         if entered.is_err() {
             // Something is happening right now, and may have missed this waker.
             waker.wake_by_ref();
+            hint::spin_loop();
             return;
         }
         let old = self.waker.with_mut(|slot| {

@@ -89,4 +89,14 @@ pub(crate) mod thread {
     }
 }
 
+pub(crate) use loom::hint;
 pub(crate) use loom::thread_local;
+
+/// Runs a model with as many preemptions as find the races that have been found (Burckhardt et al.,
+/// ASPLOS 2010, found no more with three), unless `LOOM_MAX_PREEMPTIONS` says otherwise.
+#[cfg(test)]
+pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.check(f);
+}

@@ -96,4 +96,5 @@ pub(crate) mod thread {
     }
 }
 
+pub(crate) use std::hint;
 pub(crate) use std::thread_local;

@@ -416,7 +416,7 @@ mod loom_tests {
     /// it was not, and nobody touches the entry afterwards, which loom's cell would notice.
     #[test]
     fn loom_firing_races_cancelling() {
-        loom::model(|| {
+        crate::shim::model(|| {
             let queue = TimerQueue::new(|| ());
             let count = Arc::new(Count(LoomUsize::new(0)));
             let entry = Box::pin(Entry::new());
@@ -439,7 +439,7 @@ mod loom_tests {
     /// the entry is its own without a lock.
     #[test]
     fn loom_a_fired_entry_is_its_futures() {
-        loom::model(|| {
+        crate::shim::model(|| {
             let queue = TimerQueue::new(|| ());
             let count = Arc::new(Count(LoomUsize::new(0)));
             let entry = Box::pin(Entry::new());
@@ -461,7 +461,7 @@ mod loom_tests {
     /// A waiter that reads the next deadline and then sleeps is told of an earlier one.
     #[test]
     fn loom_an_earlier_deadline_reaches_the_waiter() {
-        loom::model(|| {
+        crate::shim::model(|| {
             let unparked = Arc::new(LoomUsize::new(0));
             let unpark = unparked.clone();
             let queue = TimerQueue::new(move || unpark.store(1, Ordering::Release));
