@@ -53,6 +53,14 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
     Some(f(runtime.foreign_driver()))
 }
 
+/// Whether this thread is the one that `timers` wake, so that it looks at them before it next waits.
+#[cfg(not(loom))]
+pub(crate) fn is_waiter_of(timers: &crate::time::TimerQueue) -> bool {
+    let driver = DRIVER.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: a guard that borrows the driver is alive further down this thread's stack.
+    !driver.is_null() && ptr::eq(unsafe { &*(*driver).timers }, timers)
+}
+
 /// Makes `runtime` the one that `spawn` and its like use on this thread, until the guard goes.
 pub(crate) fn enter(runtime: &SharedRef) -> Entered {
     Entered {

@@ -1,0 +1,241 @@
+//! Timers on a runtime of one, two and four workers.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use libruntime_core::runtime::{Builder, Runtime};
+use libruntime_core::time::{
+    MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
+};
+
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn runtime(workers: usize) -> Runtime {
+    Builder::new()
+        .worker_threads(workers)
+        .build()
+        .expect("a runtime")
+}
+
+/// Makes each function a test on one, two and four workers.
+macro_rules! on_runtimes {
+    ($(async fn $name:ident() $body:block)*) => {
+        $(mod $name {
+            use super::*;
+            async fn body() $body
+            fn run(workers: usize) {
+                let runtime = runtime(workers);
+                let task = runtime.spawn(body());
+                runtime.block_on(task).expect("entered").expect("the task");
+            }
+            #[test] fn on_one_worker() { run(1) }
+            #[test] fn on_two_workers() { run(2) }
+            #[test] fn on_four_workers() { run(4) }
+        })*
+    };
+}
+
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+on_runtimes! {
+    async fn sleeps_are_never_early() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let tasks: Vec<_> = (0..200)
+            .map(|_| {
+                let duration = Duration::from_micros(rng.u64(0..5_000));
+                libruntime_core::spawn(async move {
+                    let start = Instant::now();
+                    sleep(duration).await;
+                    assert!(start.elapsed() >= duration);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("slept");
+        }
+    }
+
+    async fn a_deadline_that_has_passed_is_ready_at_once() {
+        let past = Instant::now() - MS;
+        let mut late = pin!(sleep_until(past));
+        assert!(late.is_elapsed());
+        assert!(poll_once(late.as_mut()).is_ready());
+    }
+
+    async fn a_sleep_that_is_dropped_wakes_nobody() {
+        for _ in 0..100 {
+            let mut short = Box::pin(sleep(Duration::from_micros(100)));
+            assert!(poll_once(short.as_mut()).is_pending());
+            drop(short);
+        }
+        sleep(MS).await;
+    }
+
+    async fn a_sleep_can_be_dropped_by_another_thread() {
+        for _ in 0..200 {
+            let mut short = Box::pin(sleep(Duration::from_micros(50)));
+            poll_fn(|cx| Poll::Ready(short.as_mut().poll(cx).is_ready())).await;
+            let elsewhere = libruntime_core::spawn(async move { drop(short) });
+            elsewhere.await.expect("dropped");
+        }
+    }
+
+    async fn reset_moves_a_sleep_both_ways() {
+        let mut moved = pin!(sleep(HOUR));
+        assert!(poll_once(moved.as_mut()).is_pending());
+        let soon = Instant::now() + MS;
+        moved.as_mut().reset(soon);
+        moved.as_mut().await;
+        assert!(Instant::now() >= soon);
+        moved.as_mut().reset(Instant::now() + HOUR);
+        assert!(!moved.is_elapsed());
+        assert!(poll_once(moved.as_mut()).is_pending());
+        moved.as_mut().reset(Instant::now());
+        moved.as_mut().await;
+    }
+
+    async fn a_reset_by_another_thread_wakes_the_task_that_waits() {
+        let shared = Arc::new(std::sync::Mutex::new(Box::pin(sleep(HOUR))));
+        let waiting = shared.clone();
+        let polled = Arc::new(AtomicUsize::new(0));
+        let polls = polled.clone();
+        let task = libruntime_core::spawn(poll_fn(move |cx| {
+            let poll = waiting.lock().expect("lock").as_mut().poll(cx);
+            polls.fetch_add(1, Ordering::Release);
+            poll
+        }));
+        while polled.load(Ordering::Acquire) == 0 {
+            libruntime_core::task::yield_now().await;
+        }
+        let resetting = shared.clone();
+        let reset = std::thread::spawn(move || {
+            resetting.lock().expect("lock").as_mut().reset(Instant::now() + MS);
+        });
+        task.await.expect("woken");
+        reset.join().expect("joined");
+    }
+
+    async fn the_last_waker_is_the_one_that_is_woken() {
+        let mut wait = Box::pin(sleep(5 * MS));
+        assert!(poll_once(wait.as_mut()).is_pending());
+        wait.await;
+    }
+
+    async fn a_timeout_lets_a_future_through_that_is_in_time() {
+        assert_eq!(timeout(HOUR, async { 5 }).await, Ok(5));
+        assert_eq!(timeout(Duration::ZERO, async { 6 }).await, Ok(6));
+        assert_eq!(timeout(HOUR, sleep(MS)).await, Ok(()));
+    }
+
+    async fn a_timeout_ends_one_that_is_not() {
+        let start = Instant::now();
+        let error = timeout(MS, std::future::pending::<()>()).await.expect_err("too late");
+        assert!(start.elapsed() >= MS);
+        assert_eq!(error.to_string(), "deadline has elapsed");
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::TimedOut);
+        assert!(timeout_at(start, std::future::pending::<()>()).await.is_err());
+    }
+
+    async fn an_endless_timeout_does_not_overflow() {
+        assert_eq!(timeout(Duration::MAX, sleep(MS)).await, Ok(()));
+        let mut endless = pin!(sleep(Duration::MAX));
+        assert!(poll_once(endless.as_mut()).is_pending());
+    }
+
+    async fn an_interval_ticks_at_once_and_then_in_rhythm() {
+        let start = Instant::now();
+        let mut ticks = interval_at(start, 2 * MS);
+        for i in 0..5 {
+            let due = ticks.tick().await;
+            assert!(due >= start + i * 2 * MS);
+            assert!(Instant::now() >= due);
+        }
+    }
+
+    async fn missed_ticks_are_made_up_for_or_skipped() {
+        let start = Instant::now() - 100 * MS;
+        let mut burst = interval_at(start, 40 * MS);
+        for i in 0..3 {
+            assert_eq!(burst.tick().await, start + i * 40 * MS);
+        }
+        let mut skip = interval_at(start, 40 * MS);
+        skip.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        assert_eq!(skip.tick().await, start);
+        let next = skip.tick().await;
+        assert!(next >= start + 120 * MS);
+        assert_eq!((next - start).as_nanos() % (40 * MS).as_nanos(), 0);
+        let mut delay = interval_at(start, 40 * MS);
+        delay.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        delay.tick().await;
+        assert!(delay.tick().await >= start + 140 * MS);
+    }
+
+    async fn an_interval_can_start_anew() {
+        let mut ticks = interval(HOUR);
+        ticks.tick().await;
+        ticks.reset_immediately();
+        ticks.tick().await;
+        ticks.reset_after(MS);
+        ticks.tick().await;
+        ticks.reset();
+        assert!(timeout(MS, ticks.tick()).await.is_err());
+    }
+
+    async fn many_timers_set_and_cancelled_leave_the_rest_alone() {
+        let fired = Arc::new(AtomicUsize::new(0));
+        let tasks: Vec<_> = (0..50)
+            .map(|i| {
+                let fired = fired.clone();
+                libruntime_core::spawn(async move {
+                    for j in 0..50u64 {
+                        let delay = Duration::from_micros((i * 37 + j * 101) % 900);
+                        let result = timeout(delay, std::future::pending::<()>()).await;
+                        assert!(result.is_err());
+                        let _ = timeout(HOUR, libruntime_core::task::yield_now()).await;
+                        fired.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("done");
+        }
+        assert_eq!(fired.load(Ordering::Relaxed), 2500);
+    }
+}
+
+#[test]
+fn block_on_can_sleep_on_a_thread_of_its_own() {
+    let runtime = runtime(1);
+    let start = Instant::now();
+    runtime.block_on(sleep(MS)).expect("entered");
+    assert!(start.elapsed() >= MS);
+}
+
+#[test]
+fn a_sleep_may_outlive_its_runtime() {
+    let runtime = runtime(1);
+    let kept: Pin<Box<Sleep>> = runtime
+        .block_on(async {
+            let mut kept = Box::pin(sleep(HOUR));
+            assert!(poll_once(kept.as_mut()).is_pending());
+            kept
+        })
+        .expect("entered");
+    drop(runtime);
+    drop(kept);
+}
+
+#[test]
+#[should_panic(expected = "belongs to no runtime and no event loop")]
+fn a_sleep_outside_of_any_runtime_says_so() {
+    let mut lost = pin!(sleep(HOUR));
+    let _ = poll_once(lost.as_mut());
+}
