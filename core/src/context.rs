@@ -19,26 +19,33 @@ pub(crate) use crate::executor::ModelDriver as Driver;
 
 thread_local! {
     static DRIVER: Cell<*const Driver> = Cell::new(ptr::null());
+    /// Whether this thread is the one that `DRIVER` wakes.
+    static WAITER: Cell<bool> = Cell::new(false);
     static ENTERED: RefCell<Option<SharedRef>> = RefCell::new(None);
     static BLOCKING: Cell<bool> = Cell::new(false);
 }
 
 /// Makes `driver` the one that futures polled on this thread register with, until the guard goes.
-pub(crate) fn enter_driver(driver: &Driver) -> DriverGuard<'_> {
+/// `waiter` says that this thread looks at it before it next waits, and need not be woken for what
+/// it registers itself.
+pub(crate) fn enter_driver(driver: &Driver, waiter: bool) -> DriverGuard<'_> {
     DriverGuard {
         before: DRIVER.with(|current| current.replace(driver)),
+        waited: WAITER.with(|current| current.replace(waiter)),
         driver: PhantomData,
     }
 }
 
 pub(crate) struct DriverGuard<'a> {
     before: *const Driver,
+    waited: bool,
     driver: PhantomData<&'a Driver>,
 }
 
 impl Drop for DriverGuard<'_> {
     fn drop(&mut self) {
         DRIVER.with(|current| current.set(self.before));
+        WAITER.with(|current| current.set(self.waited));
     }
 }
 
@@ -57,8 +64,11 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
 #[cfg(not(loom))]
 pub(crate) fn is_waiter_of(timers: &crate::time::TimerQueue) -> bool {
     let driver = DRIVER.try_with(Cell::get).unwrap_or(ptr::null());
+    if driver.is_null() || !WAITER.with(Cell::get) {
+        return false;
+    }
     // SAFETY: a guard that borrows the driver is alive further down this thread's stack.
-    !driver.is_null() && ptr::eq(unsafe { &*(*driver).timers }, timers)
+    ptr::eq(unsafe { &*(*driver).timers }, timers)
 }
 
 /// Makes `runtime` the one that `spawn` and its like use on this thread, until the guard goes.

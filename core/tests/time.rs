@@ -212,11 +212,19 @@ on_runtimes! {
 }
 
 #[test]
-fn block_on_can_sleep_on_a_thread_of_its_own() {
-    let runtime = runtime(1);
-    let start = Instant::now();
-    runtime.block_on(sleep(MS)).expect("entered");
-    assert!(start.elapsed() >= MS);
+fn a_thread_that_blocks_wakes_the_sleeping_worker_that_keeps_its_timers() {
+    for workers in [1, 2, 4] {
+        let runtime = runtime(workers);
+        runtime
+            .block_on(async {
+                for _ in 0..20 {
+                    let start = Instant::now();
+                    sleep(MS).await;
+                    assert!(start.elapsed() >= MS);
+                }
+            })
+            .expect("entered");
+    }
 }
 
 #[test]

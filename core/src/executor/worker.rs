@@ -86,7 +86,7 @@ impl Worker {
     /// The whole life of a worker's thread.
     pub(crate) fn run(self: Box<Self>) {
         self.remote().parker.attach();
-        let driver = context::enter_driver(&self.remote().driver);
+        let driver = context::enter_driver(&self.remote().driver, true);
         let current = Current::enter(&self);
         while !self.shared.is_closed() {
             self.turn();

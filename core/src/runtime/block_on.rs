@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Wake, Waker};
 pub(super) fn block_on<F: Future>(shared: &SharedRef, future: F) -> Result<F::Output, EnterError> {
     let _blocking = context::enter_blocking().ok_or(EnterError(()))?;
     let _entered = context::enter(shared);
-    let _driver = context::enter_driver(shared.foreign_driver());
+    let _driver = context::enter_driver(shared.foreign_driver(), false);
     Ok(block_on_thread(future))
 }
 
