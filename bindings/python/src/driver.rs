@@ -165,6 +165,14 @@ pub(crate) struct Watch {
     driver: Arc<Loop>,
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // A thread that may not touch the loop would only ask for the watch's end. Inside a turn
+        // this says `Busy`, and the thread is the owner anyway.
+        let _ = self.driver.claim();
+    }
+}
+
 impl Watch {
     /// Fails with `ENOENT` or `EBADF` if the descriptor was closed since.
     pub(crate) fn set_interest(&self, interest: Interest) -> Result<(), Error> {

@@ -4,7 +4,6 @@ import asyncio
 import socket as _socket
 import sys
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _asyncio, _native
@@ -47,7 +46,6 @@ class EventLoop(  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._transports = _DatagramTable(self)
         self._init_signals()
         self._init_serving()
         self._init_processes()
@@ -91,6 +89,10 @@ class EventLoop(  # type: ignore[misc]
     def set_debug(self, enabled: bool) -> None:
         super().set_debug(enabled)
         self._set_native_debug(enabled)
+
+    @property
+    def _transports(self) -> "_DatagramTable":
+        return _DatagramTable(self)
 
     def _write_to_self(self) -> None:
         self._wake()
@@ -152,15 +154,14 @@ class _DatagramTable:
     """``loop._transports`` as asyncio's own datagram transport knows it: by descriptor."""
 
     def __init__(self, loop: EventLoop) -> None:
-        self._set: Callable[[int, object], None] = loop._set_transport
-        self._get: Callable[[int], object] = loop._transport_of
+        self._loop = loop
 
     def __setitem__(self, fd: int, transport: object) -> None:
-        self._set(fd, transport)
+        self._loop._set_transport(fd, transport)
 
     def discard(self, fd: int, transport: object) -> None:
-        if self._get(fd) is transport:
-            self._set(fd, None)
+        if self._loop._transport_of(fd) is transport:
+            self._loop._set_transport(fd, None)
 
 
 def _needs_no_resolver(host: object, port: object) -> bool:

@@ -96,7 +96,8 @@ class ServingMixin:
         extra: dict[str, Any] | None = None,
     ) -> DatagramTransport:
         self._ensure_fd_no_transport(sock)
-        return DatagramTransport(self, sock, protocol, address, waiter, extra)
+        made: Any = DatagramTransport
+        return made(self, sock, protocol, address, waiter, extra)  # type: ignore[no-any-return]
 
     def _attach_to_server(self, server: Any, transport: object) -> None:
         if _asyncio.SERVER_KEEPS_CLIENTS:

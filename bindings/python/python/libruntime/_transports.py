@@ -179,7 +179,7 @@ def _detach(server: Any, transport: object) -> None:
         server._detach()
 
 
-class DatagramTransport(_asyncio.SelectorDatagramTransport):  # type: ignore[misc]
+class DatagramTransport(_asyncio.SelectorDatagramTransport, asyncio.DatagramTransport):  # type: ignore[misc]
     """A datagram socket. asyncio's own transport on this loop's descriptor callbacks."""
 
     def __repr__(self) -> str:

@@ -93,7 +93,13 @@ impl Watchers {
                 watch: None,
             })
         });
+        let added = handle.is_some();
         let old = entry.slot(direction).replace(handle);
+        if added && old.is_some() {
+            // The number may have been closed and opened again since: only a new watch is sure to
+            // mean what it means now.
+            entry.watch = None;
+        }
         let interest = entry.interest();
         if interest.is_empty() {
             let entry = entries[at].take();

@@ -54,11 +54,11 @@ fn is_bytes_like(data: Obj) -> bool {
 
 #[cold]
 fn not_bytes_like<T>(data: Obj) -> PyRes<T> {
-    // SAFETY: a live object and its type's name.
+    // SAFETY: a live object, whose type's name ends in NUL.
     unsafe {
-        let name = Ref::owned(ffi::PyType_GetName(ffi::Py_TYPE(data)))?;
-        let text = c"data argument must be a bytes-like object, not %R";
-        ffi::PyErr_Format(ffi::PyExc_TypeError, text.as_ptr(), name.as_ptr());
+        let text = c"data argument must be a bytes-like object, not '%.200s'";
+        let name = (*ffi::Py_TYPE(data)).tp_name;
+        ffi::PyErr_Format(ffi::PyExc_TypeError, text.as_ptr(), name);
     }
     Err(Raised)
 }

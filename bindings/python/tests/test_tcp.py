@@ -1,0 +1,876 @@
+"""Stream transports: TCP, through protocols and through streams."""
+
+import asyncio
+import errno
+import gc
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+import libruntime
+from conftest import descriptors
+
+Run = Callable[[Awaitable[Any]], Any]
+
+
+class Recorder(asyncio.Protocol):
+    """Notes what happens to it."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.data = bytearray()
+        self.transport: Any = None
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self.changed = asyncio.Event()
+
+    def note(self, event: Any) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.note("made")
+
+    def data_received(self, data: bytes) -> None:
+        assert type(data) is bytes
+        self.data += data
+        self.note("data")
+
+    def eof_received(self) -> bool | None:
+        self.note("eof")
+        return None
+
+    def pause_writing(self) -> None:
+        self.note("pause")
+
+    def resume_writing(self) -> None:
+        self.note("resume")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.note("lost")
+        self.lost.set_result(exc)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+
+async def connected(
+    client: Callable[[], asyncio.BaseProtocol] = Recorder,
+    server: Callable[[], asyncio.BaseProtocol] = Recorder,
+) -> tuple[Any, Any, asyncio.AbstractServer]:
+    """A connection: the client's protocol, the server's, and the listener."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Any] = loop.create_future()
+
+    def factory() -> asyncio.BaseProtocol:
+        protocol = server()
+        accepted.set_result(protocol)
+        return protocol
+
+    listener = await loop.create_server(factory, "127.0.0.1", 0)
+    _, protocol = await loop.create_connection(client, *listener.sockets[0].getsockname())
+    other = await accepted
+    if isinstance(other, Recorder):
+        await other.until(lambda: other.transport)
+    return protocol, other, listener
+
+
+async def finish(*parts: Any) -> None:
+    """Close transports and wait for their ends, then close the listener."""
+    *protocols, listener = parts
+    for protocol in protocols:
+        protocol.transport.close()
+    for protocol in protocols:
+        await protocol.lost
+    listener.close()
+    await listener.wait_closed()
+
+
+@pytest.fixture
+def run(loop: libruntime.EventLoop) -> Run:
+    def run(awaitable: Awaitable[Any]) -> Any:
+        return loop.run_until_complete(asyncio.wait_for(awaitable, 20))
+
+    return run
+
+
+def test_transport_is_asyncios_and_has_its_information(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        transport = client.transport
+        assert isinstance(transport, asyncio.Transport)
+        port = listener.sockets[0].getsockname()[1]
+        assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+        assert transport.get_extra_info("sockname") == server.transport.get_extra_info("peername")
+        sock = transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert server.transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY
+        )
+        assert transport.get_extra_info("nothing", 3) == 3
+        assert transport.get_protocol() is client
+        assert transport.can_write_eof() and transport.is_reading()
+        assert "read=polling" in repr(transport) and "fd=" in repr(transport)
+        # Programs and their tests set attributes and take weak references.
+        transport.write_was = transport.write
+        transport.write = print
+        assert transport.write is print
+        assert weakref.ref(transport)() is transport
+        await finish(client, server, listener)
+        assert "closed" in repr(transport)
+        assert transport.get_extra_info("peername") == ("127.0.0.1", port)
+
+    run(main())
+
+
+def test_nodelay_goes_by_family_not_by_protocol_number(run: Run) -> None:
+    async def main() -> None:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
+        sock.bind(("127.0.0.1", 0))
+        accepted: list[int] = []
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                inner = transport.get_extra_info("socket")
+                accepted.append(inner.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                transport.close()
+
+        listener = await asyncio.get_running_loop().create_server(Server, sock=sock)
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        listener.close()
+        await listener.wait_closed()
+        assert accepted and accepted[0]
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [1, 1000, 64 * 1024, 3_000_000])
+def test_echo(run: Run, size: int) -> None:
+    class Echo(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Echo)
+        message = bytes(range(256)) * (size // 256) + bytes(size % 256)
+        client.transport.write(message)
+        await client.until(lambda: len(client.data) == size)
+        assert client.data == message
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_order_of_events(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        client.transport.write(b"hello")
+        await server.until(lambda: server.data)
+        client.transport.close()
+        assert client.transport.is_closing()
+        assert await client.lost is None and await server.lost is None
+        assert client.events == ["made", "lost"]
+        assert server.events == ["made", "data", "eof", "lost"]
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+
+
+def test_close_sends_what_was_written(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        for _ in range(50):
+            client.transport.write(b"x" * 100_000)
+        client.transport.close()
+        server.transport.resume_reading()
+        assert await client.lost is None
+        await server.lost
+        assert len(server.data) == 5_000_000
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+
+
+def test_abort_resets_and_drops_what_waits(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        sock = client.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.transport.write(b"x" * 10_000_000)
+        client.transport.abort()
+        assert client.transport.get_write_buffer_size() == 0
+        assert await client.lost is None
+        server.transport.resume_reading()
+        assert isinstance(await server.lost, ConnectionResetError)
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+
+
+def test_first_write_of_a_turn_leaves_at_once(run: Run) -> None:
+    """A peer that is read in the same callback already has it."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(Recorder, sock=ours)
+        transport.write(b"now")
+        assert theirs.recv(10) == b"now"
+        transport.close()
+        await protocol.lost
+        theirs.close()
+
+    run(main())
+
+
+def test_later_writes_of_a_turn_leave_together(run: Run) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(Recorder, sock=ours)
+        parts = [b"one ", b"two ", bytearray(b"three "), memoryview(b"four "), b"5" * 10_000]
+        for part in parts:
+            transport.write(part)
+        assert transport.get_write_buffer_size() == sum(map(len, parts[1:]))
+        parts[2][:] = b"CHANGE"  # type: ignore[index]
+        assert theirs.recv(100) == b"one "
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert theirs.recv(100_000) == b"two three four " + b"5" * 10_000
+        assert transport.get_write_buffer_size() == 0
+        transport.close()
+        await protocol.lost
+        theirs.close()
+
+    run(main())
+
+
+def test_many_pieces_of_every_size_arrive_in_order(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        sent = bytearray()
+        for i in range(3000):
+            piece: Any = bytes([i % 256]) * (i * 37 % 9000)
+            sent += piece
+            client.transport.write(bytearray(piece) if i % 3 else piece)
+            if i % 100 == 0:
+                await asyncio.sleep(0)
+        await server.until(lambda: len(server.data) == len(sent))
+        assert server.data == sent
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_writelines(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        client.transport.writelines([b"a", bytearray(b"b"), memoryview(b"c"), b""])
+        client.transport.writelines([])
+        client.transport.writelines(iter([b"d", b"e" * 100_000]))
+        await server.until(lambda: len(server.data) == 100_004)
+        assert server.data == b"abcd" + b"e" * 100_000
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_mutable_data_is_copied(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        data = bytearray(b"a" * 8_000_000)
+        client.transport.write(data)
+        assert client.transport.get_write_buffer_size() > 0
+        data[:] = b"b" * len(data)
+        server.transport.resume_reading()
+        await server.until(lambda: len(server.data) == 8_000_000)
+        assert server.data == b"a" * 8_000_000
+        await finish(client, server, listener)
+
+    run(main())
+
+
+@pytest.mark.parametrize("data", ["text", 3, None, [1], object()])
+def test_only_bytes_can_be_written(run: Run, data: Any) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        with pytest.raises(TypeError, match="data argument must be a bytes-like object"):
+            client.transport.write(data)
+        with pytest.raises(TypeError):
+            client.transport.writelines([b"good", data])
+        await finish(client, server, listener)
+        assert server.data == b""
+
+    run(main())
+
+
+def test_half_close(run: Run) -> None:
+    class Open(Recorder):
+        def eof_received(self) -> bool:
+            self.note("eof")
+            return True
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Open)
+        client.transport.write(b"question")
+        client.transport.write_eof()
+        client.transport.write_eof()
+        with pytest.raises(RuntimeError, match=r"Cannot call write\(\) after write_eof\(\)"):
+            client.transport.write(b"more")
+        with pytest.raises(RuntimeError, match=r"Cannot call writelines\(\) after write_eof\(\)"):
+            client.transport.writelines([b"more"])
+        await server.until(lambda: "eof" in server.events)
+        server.transport.write(b"answer")
+        server.transport.close()
+        await client.lost
+        await server.lost
+        assert server.data == b"question" and client.data == b"answer"
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+
+
+def test_eof_waits_for_the_queue(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        client.transport.write(b"x" * 5_000_000)
+        client.transport.write_eof()
+        await server.until(lambda: "eof" in server.events)
+        assert len(server.data) == 5_000_000
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_write_after_close_is_silent_and_logged_later(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        transport = client.transport
+        await finish(client, server, listener)
+        for _ in range(10):
+            transport.write(b"too late")
+        transport.writelines([b"too late"])
+        assert transport.get_write_buffer_size() == 0
+        transport.close()
+        transport.abort()
+        transport.pause_reading()
+        transport.resume_reading()
+
+    run(main())
+    assert "socket.send() raised exception." in caplog.text
+
+
+def test_pause_and_resume_reading(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        server.transport.pause_reading()
+        assert not server.transport.is_reading()
+        client.transport.write(b"held back")
+        probe, other, probes = await connected()
+        probe.transport.write(b"x")
+        await other.until(lambda: other.data)
+        assert server.data == b""
+        server.transport.resume_reading()
+        server.transport.resume_reading()
+        assert server.transport.is_reading()
+        await server.until(lambda: server.data)
+        await finish(probe, other, probes)
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_pause_inside_data_received_holds_at_once(run: Run) -> None:
+    class Once(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Once)
+        client.transport.write(b"x" * 2_000_000)
+        await server.until(lambda: server.data)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert server.events.count("data") == 1
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_flow_control(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        client.transport.set_write_buffer_limits(high=1000, low=100)
+        assert client.transport.get_write_buffer_limits() == (100, 1000)
+        while "pause" not in client.events:
+            client.transport.write(b"x" * 100_000)
+        assert client.transport.get_write_buffer_size() > 1000
+        server.transport.resume_reading()
+        await client.until(lambda: "resume" in client.events)
+        assert client.transport.get_write_buffer_size() <= 100
+        assert client.events == ["made", "pause", "resume"]
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_buffer_limits_are_asyncios(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        limits = client.transport
+        assert limits.get_write_buffer_limits() == (16 * 1024, 64 * 1024)
+        limits.set_write_buffer_limits(low=1000)
+        assert limits.get_write_buffer_limits() == (1000, 4000)
+        limits.set_write_buffer_limits(high=1000)
+        assert limits.get_write_buffer_limits() == (250, 1000)
+        for bad in ({"high": 1, "low": 2}, {"low": -1}, {"high": -1}):
+            with pytest.raises(ValueError, match="must be >="):
+                limits.set_write_buffer_limits(**bad)
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_buffered_protocol(run: Run) -> None:
+    class Buffered(Recorder, asyncio.BufferedProtocol):
+        def __init__(self) -> None:
+            super().__init__()
+            self.buffer = bytearray(1000)
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            assert sizehint == -1
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.data += self.buffer[:nbytes]
+            self.note("data")
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Buffered)
+        message = bytes(range(256)) * 1000
+        client.transport.write(message)
+        await server.until(lambda: len(server.data) == len(message))
+        assert server.data == message
+        await finish(client, server, listener)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("buffer", "error"),
+    [(bytearray(), RuntimeError), (b"read-only", BufferError), (3, TypeError), (None, TypeError)],
+)
+def test_bad_buffers_end_the_connection(
+    run: Run, reports: list[dict[str, Any]], buffer: Any, error: type[Exception]
+) -> None:
+    class Bad(Recorder, asyncio.BufferedProtocol):
+        def get_buffer(self, sizehint: int) -> Any:
+            return buffer
+
+        def buffer_updated(self, nbytes: int) -> None: ...
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Bad)
+        client.transport.write(b"x")
+        assert isinstance(await server.lost, error)
+        await client.lost
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+    assert isinstance(reports[0]["exception"], error)
+
+
+@pytest.mark.parametrize("method", ["data_received", "eof_received"])
+def test_protocol_errors_are_reported_and_end_the_connection(
+    run: Run, reports: list[dict[str, Any]], method: str
+) -> None:
+    class Bad(Recorder):
+        def fail(self, *args: Any) -> None:
+            raise LookupError("in the protocol")
+
+    setattr(Bad, method, Bad.fail)
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Bad)
+        client.transport.write(b"x")
+        client.transport.write_eof()
+        assert isinstance(await server.lost, LookupError)
+        await client.lost
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+    assert [str(report["exception"]) for report in reports] == ["in the protocol"]
+    assert method in reports[0]["message"]
+
+
+@pytest.mark.parametrize("method", ["pause_writing", "resume_writing"])
+def test_flow_control_errors_are_reported_only(
+    run: Run, reports: list[dict[str, Any]], method: str
+) -> None:
+    class Bad(Recorder):
+        def fail(self) -> None:
+            raise LookupError("in the protocol")
+
+    setattr(Bad, method, Bad.fail)
+
+    async def main() -> None:
+        client, server, listener = await connected(client=Bad)
+        server.transport.pause_reading()
+        client.transport.write(b"x" * 10_000_000)
+        server.transport.resume_reading()
+        await server.until(lambda: len(server.data) == 10_000_000)
+        await finish(client, server, listener)
+
+    run(main())
+    assert [report["message"] for report in reports] == [f"protocol.{method}() failed"]
+
+
+def test_keyboard_interrupt_in_a_protocol_leaves_the_loop(loop: libruntime.EventLoop) -> None:
+    class Bad(Recorder):
+        def data_received(self, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+    parts: list[Any] = []
+
+    async def main() -> None:
+        parts.extend(await connected(server=Bad))
+        parts[0].transport.write(b"x")
+        await parts[1].lost
+
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    parts[1].lost = loop.create_future()
+    loop.run_until_complete(finish(*parts))
+
+
+def test_set_protocol(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        other = Recorder()
+        server.transport.set_protocol(other)
+        assert server.transport.get_protocol() is other
+        client.transport.write(b"x")
+        await other.until(lambda: other.data)
+        client.transport.close()
+        await client.lost
+        await other.lost
+        assert server.data == b"" and other.events == ["data", "eof", "lost"]
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+
+
+def test_protocol_callbacks_see_the_context_of_the_connection(run: Run) -> None:
+    import contextvars
+
+    var: contextvars.ContextVar[int] = contextvars.ContextVar("var", default=0)
+    seen: list[int] = []
+
+    class Client(Recorder):
+        def data_received(self, data: bytes) -> None:
+            seen.append(var.get())
+            super().data_received(data)
+
+    async def main() -> None:
+        var.set(1)
+        client, server, listener = await connected(client=Client)
+        var.set(2)
+        server.transport.write(b"x")
+        await client.until(lambda: client.data)
+        await finish(client, server, listener)
+
+    run(main())
+    assert seen == [1]
+
+
+def test_peer_that_resets_in_mid_write(run: Run, reports: list[dict[str, Any]]) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        client.transport.write(b"x" * 20_000_000)
+        sock = server.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        server.transport.abort()
+        assert isinstance(await client.lost, (ConnectionResetError, BrokenPipeError))
+        await server.lost
+        client.transport.write(b"into the void")
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+    assert reports == []
+
+
+def test_connection_refused_names_the_address(run: Run) -> None:
+    async def main() -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            address = unused.getsockname()
+            with pytest.raises(ConnectionRefusedError, match="Connect call failed"):
+                await asyncio.get_running_loop().create_connection(Recorder, *address)
+
+    run(main())
+
+
+def test_port_in_use_names_the_address(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        first = await loop.create_server(Recorder, "127.0.0.1", 0)
+        port = first.sockets[0].getsockname()[1]
+        with pytest.raises(OSError, match=rf"\('127.0.0.1', {port}\)") as info:
+            await loop.create_server(Recorder, "127.0.0.1", port)
+        assert info.value.errno == errno.EADDRINUSE
+        first.close()
+        await first.wait_closed()
+
+    run(main())
+
+
+def test_unknown_host_is_a_gaierror(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with pytest.raises(socket.gaierror):
+            await loop.create_connection(Recorder, "no-such-host.invalid", 80)
+
+    run(main())
+
+
+def test_cancelled_connect_leaves_nothing(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        # A listener that accepts nothing, its queue full: the next connect waits.
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            fillers = []
+            for _ in range(3):
+                filler = socket.socket()
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+                fillers.append(filler)
+            task = loop.create_task(loop.create_connection(Recorder, *listener.getsockname()))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            for filler in fillers:
+                filler.close()
+
+    run(main())
+
+
+def test_failing_factory_closes_the_connection(run: Run) -> None:
+    async def main() -> None:
+        def factory() -> asyncio.Protocol:
+            raise LookupError
+
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(factory, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+        assert await reader.read() == b""
+        writer.close()
+        await writer.wait_closed()
+        listener.close()
+        await listener.wait_closed()
+
+    run(main())
+
+
+def test_add_reader_on_a_transports_descriptor_is_refused(
+    run: Run, loop: libruntime.EventLoop
+) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        fd = client.transport.get_extra_info("socket").fileno()
+        calls: list[Any] = [
+            lambda: loop.add_reader(fd, print),
+            lambda: loop.add_writer(fd, print),
+            lambda: loop.remove_reader(fd),
+            lambda: loop.remove_writer(fd),
+        ]
+        for call in calls:
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                call()
+        await finish(client, server, listener)
+
+    run(main())
+
+
+def test_streams(run: Run) -> None:
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while line := await reader.readline():
+                writer.write(line.upper())
+                await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            for i in range(100):
+                writer.write(b"line %d\n" % i)
+                assert await reader.readline() == b"LINE %d\n" % i
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+    run(main())
+
+
+def test_server_close_and_sockets(run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(Recorder, "127.0.0.1", 0, start_serving=False)
+        assert not listener.is_serving()
+        await listener.start_serving()
+        assert listener.is_serving() and isinstance(listener.sockets, tuple)
+        assert isinstance(listener, asyncio.AbstractServer) and listener.get_loop() is loop
+        address = listener.sockets[0].getsockname()
+        listener.close()
+        listener.close()
+        await listener.wait_closed()
+        assert listener.sockets == ()
+        with pytest.raises(ConnectionRefusedError):
+            await loop.create_connection(Recorder, *address)
+
+    run(main())
+
+
+def test_unclosed_transport_warns(loop: libruntime.EventLoop) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        await asyncio.get_running_loop().create_connection(Recorder, sock=ours)
+        theirs.close()
+
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        loop.run_until_complete(main())
+        loop.close()
+        gc.collect()
+
+
+def test_no_descriptors_left_pauses_the_listener_without_losing_it() -> None:
+    """Accept reports, does not spin, and goes on once there are descriptors again."""
+    program = """
+        import asyncio, resource, socket, time, libruntime
+
+        from libruntime import _serving
+        _serving._asyncio.ACCEPT_RETRY_DELAY = 0.05
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            reports = []
+            loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+            async def serve(reader, writer):
+                writer.write(b"served")
+                writer.close()
+            listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+            address = listener.sockets[0].getsockname()
+            client = socket.socket()
+            client.setblocking(False)
+            hogs = []
+            try:
+                while True:
+                    hogs.append(socket.socket())
+            except OSError:
+                pass
+            await loop.sock_connect(client, address)
+            spent = time.process_time()
+            await asyncio.sleep(0.2)
+            spent = time.process_time() - spent
+            for hog in hogs:
+                hog.close()
+            print(await loop.sock_recv(client, 100), set(reports), len(reports) < 20, spent < 0.1)
+            client.close()
+            listener.close()
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        libruntime.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True
+    )
+    expected = "b'served' {'socket.accept() out of system resource'} True True\n"
+    assert done.stdout == expected, done.stderr
+
+
+def test_ten_thousand_connections_leave_nothing(run: Run, loop: libruntime.EventLoop) -> None:
+    class Brief(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            transport.write(b"bye")
+            transport.close()
+
+    async def main() -> int:
+        listener = await loop.create_server(Brief, "127.0.0.1", 0)
+        address = listener.sockets[0].getsockname()
+        before = descriptors()
+        sizes = []
+
+        async def visit() -> None:
+            for _ in range(500):
+                reader, writer = await asyncio.open_connection(*address)
+                assert await reader.read() == b"bye"
+                writer.close()
+                await writer.wait_closed()
+
+        for _ in range(2):
+            await asyncio.gather(*(visit() for _ in range(10)))
+            gc.collect()
+            sizes.append(len(gc.get_objects()))
+        while descriptors() != before:
+            await asyncio.sleep(0)
+        listener.close()
+        await listener.wait_closed()
+        return sizes[1] - sizes[0]
+
+    assert loop.run_until_complete(main()) < 1000
+
+
+def test_transports_are_freed_without_the_collector(run: Run) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        transports = [weakref.ref(client.transport), weakref.ref(server.transport)]
+        await finish(client, server, listener)
+        client.transport = server.transport = None
+        await asyncio.sleep(0)
+        assert [ref() for ref in transports] == [None, None]
+
+    gc.disable()
+    try:
+        run(main())
+    finally:
+        gc.enable()
