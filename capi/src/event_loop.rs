@@ -84,6 +84,15 @@ impl Loop {
         Ok(self.inner.access_to_turn()?.turn(timeout)?)
     }
 
+    /// Makes this thread the owner, as a turn would, so that it may use the loop. Python's loops
+    /// are set up on one thread and run on another.
+    ///
+    /// # Errors
+    /// As [`turn`](Loop::turn).
+    pub fn claim(&self) -> Result<(), Error> {
+        self.inner.access_to_turn().map(drop)
+    }
+
     /// Turns until it is stopped or nothing is alive. Whether something still is.
     ///
     /// # Errors
