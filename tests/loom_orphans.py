@@ -18,7 +18,8 @@ FOLDER = ("--target-dir", "target/loom")
 
 def models(source: str) -> list[str]:
     """The names of the test functions in a file that run a loom model."""
-    tests = re.split(r"^\s*#\[test\]", source, flags=re.MULTILINE)[1:]
+    # A test ends where the next one begins, or with its module.
+    tests = re.findall(r"^\s*#\[test\](.*?)(?=^\s*#\[test\]|^\})", source, re.MULTILINE | re.DOTALL)
     found = []
     for test in tests:
         name = re.search(r"\bfn (\w+)", test)

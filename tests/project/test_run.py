@@ -69,12 +69,16 @@ def test_a_command_that_does_not_exist_fails() -> None:
 
 
 def test_loom_models_are_found_in_a_source_file() -> None:
-    source = """
+    source = """mod tests {
     #[test]
     fn loom_wake_against_sleep() { loom::model(|| {}); }
     #[test]
     fn bounded() { let mut b = loom::model::Builder::new(); b.check(|| {}); }
     #[test]
     fn ordinary() { assert!(true); }
-    """
+}
+mod helpers {
+    fn run() { loom::model(|| {}); }
+}
+"""
     assert loom_orphans.models(source) == ["loom_wake_against_sleep", "bounded"]
