@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::local::Tasks;
 use super::shared::{Message, Shared};
 use super::timer::Timers;
 use super::watch::{Found, WatchTable};
@@ -28,6 +29,7 @@ pub(super) struct Core {
     events: RefCell<Events>,
     pub(super) watches: RefCell<WatchTable>,
     pub(super) timers: Timers,
+    pub(super) tasks: Tasks,
     /// Watches and timers that are active and referenced.
     held: Cell<usize>,
     turning: Cell<bool>,
@@ -60,6 +62,7 @@ impl Core {
             events: RefCell::new(Events::new()),
             watches: RefCell::default(),
             timers: Timers::new(),
+            tasks: Tasks::new(),
             held: Cell::new(0),
             turning: Cell::new(false),
             turn_number: Cell::new(0),
@@ -83,6 +86,10 @@ impl Core {
         self.closed.get()
     }
 
+    pub(super) fn is_turning(&self) -> bool {
+        self.turning.get()
+    }
+
     pub(super) fn turn_number(&self) -> u64 {
         self.turn_number.get()
     }
@@ -97,6 +104,7 @@ impl Core {
 
     pub(super) fn is_alive(&self) -> bool {
         self.held.get() > 0
+            || self.tasks.any_alive()
             || self.shared.kept.load(Ordering::Acquire) > 0
             || self.shared.has_messages()
     }
@@ -139,6 +147,11 @@ impl Core {
         self.turn_number.set(self.turn_number.get() + 1);
         self.wait(timeout)?;
         self.shared.wake.begin();
+        self.inside(|| self.work())?;
+        self.finish()
+    }
+
+    fn work(&self) -> io::Result<()> {
         // Before any callback: what a callback of this turn sets is not due in this turn.
         self.timers.advance();
         self.deliver_messages();
@@ -147,12 +160,12 @@ impl Core {
         if self.haunted.take() {
             self.exorcise()?;
         }
+        self.run_tasks();
         let hooks = self.hooks.borrow().clone();
         if let Some(after_turn) = &hooks.after_turn {
             self.contain(after_turn);
         }
-        drop(hooks);
-        self.finish()
+        Ok(())
     }
 
     fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -177,7 +190,7 @@ impl Core {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Duration> {
-        if self.more.get() || self.shared.wake.is_notified() {
+        if self.more.get() || self.tasks.any_ready() || self.shared.wake.is_notified() {
             return Some(Duration::ZERO);
         }
         let deadline = self.timers.next_deadline()?;
@@ -190,6 +203,8 @@ impl Core {
         for message in batch.drain(..) {
             match message {
                 Message::Call(call) => self.contain(call),
+                Message::Woken(task) => self.tasks.woken(task),
+                Message::Spawned(task) => self.tasks.spawned(task),
             }
         }
         self.batch.replace(batch);
@@ -263,7 +278,10 @@ impl Core {
 
     fn finish(&self) -> io::Result<Turn> {
         let notified = self.shared.wake.end();
-        let more = notified || self.events.borrow().is_full() || self.timers.is_due();
+        let more = notified
+            || self.events.borrow().is_full()
+            || self.timers.is_due()
+            || self.tasks.any_ready();
         self.more.set(more);
         if self.embedding.borrow().is_some() {
             if more {
@@ -312,6 +330,18 @@ impl Core {
         Ok(())
     }
 
+    /// A task was queued on the loop's own thread. Inside a turn the turn's end sees to it.
+    pub(super) fn task_queued(&self) {
+        if !self.turning.get() {
+            self.shared.wake();
+        }
+    }
+
+    /// Waits until the bell rings; other reports are lost, for a loop that is being closed.
+    pub(super) fn wait_for_bell(&self) -> io::Result<()> {
+        self.poller().wait(&mut self.events.borrow_mut(), None)
+    }
+
     /// A timer was set. Inside a turn the turn's end sees to it; between turns a host may be
     /// asleep, or about to be.
     pub(super) fn deadline_set(&self) {
@@ -335,15 +365,15 @@ impl Core {
     /// The end of the loop. Everything foreign is dropped on this thread, outside of any borrow.
     pub(super) fn close(&self) {
         self.closed.set(true);
-        let messages = self.shared.close();
-        for message in messages {
-            self.contain(move || drop(message));
-        }
         let watches = self.watches.borrow_mut().take_all();
         for watch in watches {
             self.contain(move || drop(watch));
         }
         self.drop_timers();
+        self.inside(|| self.cancel_tasks());
+        for message in self.shared.close() {
+            self.contain(move || drop(message));
+        }
         let hooks = self.hooks.take();
         self.contain(move || drop(hooks));
         self.embedding.take();

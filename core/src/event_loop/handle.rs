@@ -18,6 +18,10 @@ impl LoopHandle {
         LoopHandle { shared }
     }
 
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Has `call` called in the loop's next turn, on its thread, in the order of posting.
     ///
     /// # Errors

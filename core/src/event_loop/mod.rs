@@ -11,7 +11,8 @@
 //! 2. what other threads have posted
 //! 3. due timers
 //! 4. ready descriptors, at most 1024
-//! 5. the after-turn hook
+//! 5. tasks that are ready, at most 256 polls
+//! 6. the after-turn hook
 //!
 //! What a callback posts, or sets with no delay, is for the next turn: a turn always ends.
 //!
@@ -26,6 +27,7 @@
 
 mod core;
 mod handle;
+mod local;
 mod shared;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -43,6 +45,7 @@ use std::time::Duration;
 
 use self::core::Core;
 pub use handle::{KeepAlive, LoopClosed, LoopHandle};
+pub use local::BlockOnError;
 pub use timer::LoopTimer;
 pub use watch::Watch;
 
@@ -144,7 +147,7 @@ impl EventLoop {
     }
 
     /// Whether [`run`](Self::run) would have something to wait for: a referenced watch or active
-    /// timer, work that was posted, a [`KeepAlive`].
+    /// timer, a task that is not done, work that was posted, a [`KeepAlive`].
     pub fn alive(&self) -> bool {
         self.core.is_alive()
     }

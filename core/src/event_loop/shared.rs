@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::wake::{Gate, WakeState};
 use crate::reactor::sys::Bell;
+use crate::task::Notified;
 
 /// A function that a host is woken with. Boxed twice, for an atomic pointer holds one word.
 type Notify = Box<dyn Fn() + Send + Sync>;
@@ -14,6 +15,10 @@ type Notify = Box<dyn Fn() + Send + Sync>;
 /// Work from other threads.
 pub(super) enum Message {
     Call(Box<dyn FnOnce() + Send>),
+    /// A task of the loop's that was woken.
+    Woken(Notified),
+    /// A new task.
+    Spawned(Notified),
 }
 
 struct Inbox {
