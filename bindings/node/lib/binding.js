@@ -1,9 +1,10 @@
 'use strict';
 // Loads the native half. What it exports is declared in binding.d.ts.
 
+const { existsSync } = require('node:fs');
 const { join } = require('node:path');
 
-const { fileName, platformName } = require('./platform.js');
+const { candidates } = require('./platform.js');
 
 function load() {
   if (process.versions.bun || process.versions.deno) {
@@ -11,21 +12,19 @@ function load() {
       'libruntime drives its sockets through the event loop of Node.js, which this runtime has not',
     );
   }
-  const file = fileName();
-  try {
-    return require(join(__dirname, '..', file));
-  } catch (cause) {
-    if (cause.code !== 'MODULE_NOT_FOUND') throw cause;
+  const names = candidates();
+  const file = names.map((name) => join(__dirname, '..', name)).find((path) => existsSync(path));
+  if (file === undefined) {
     throw unsupported(
-      `libruntime has no native library for ${platformName()}: ${file} is missing beside ` +
-        'package.json ("npm run build" makes it)',
-      cause,
+      `libruntime has no native library for this platform: ${names.join(' or ')} is missing ` +
+        'beside package.json ("npm run build" makes it)',
     );
   }
+  return require(file);
 }
 
-function unsupported(message, cause) {
-  return Object.assign(new Error(message, { cause }), { code: 'ERR_LIBRUNTIME_UNSUPPORTED' });
+function unsupported(message) {
+  return Object.assign(new Error(message), { code: 'ERR_LIBRUNTIME_UNSUPPORTED' });
 }
 
 module.exports = load();

@@ -77,6 +77,12 @@ function badPort(name, value) {
   return error;
 }
 
+function invalidAddress(value) {
+  const error = new TypeError(`Invalid IP address: ${value}`);
+  error.code = 'ERR_INVALID_IP_ADDRESS';
+  return error;
+}
+
 function received(value) {
   if (value === null || value === undefined) return String(value);
   if (typeof value === 'function') return `function ${value.name}`;
@@ -91,6 +97,7 @@ module.exports = {
   abortError,
   badPort,
   connectErrors,
+  invalidAddress,
   invalidType,
   invalidValue,
   outOfRange,

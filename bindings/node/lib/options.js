@@ -1,7 +1,9 @@
 'use strict';
 // What `listen` and `connect` accept, checked once and turned into what the native half takes.
 
-const { badPort, invalidType, invalidValue, outOfRange } = require('./errors.js');
+const { isIP } = require('node:net');
+
+const { badPort, invalidAddress, invalidType, invalidValue, outOfRange } = require('./errors.js');
 
 /** Bits of `flags`, as in src/exports.rs. */
 const ALLOW_HALF_OPEN = 1;
@@ -95,7 +97,7 @@ function connectOptions(options) {
     shared: new Shared(options),
     hostname: optionalString(options, 'hostname') ?? 'localhost',
     port: port(options, 'port'),
-    localAddress: optionalString(options, 'localAddress'),
+    localAddress: ipAddress(options, 'localAddress'),
     localPort: port(options, 'localPort', 0),
     family: family(options),
     data: options.data,
@@ -116,6 +118,12 @@ function optionalString(options, name) {
   }
   // What follows a zero byte would be lost on the way to the resolver.
   if (value?.includes('\0')) throw invalidValue(`options.${name}`, value, 'must not contain null bytes');
+  return value;
+}
+
+function ipAddress(options, name) {
+  const value = optionalString(options, name);
+  if (value !== undefined && isIP(value) === 0) throw invalidAddress(value);
   return value;
 }
 

@@ -1,16 +1,19 @@
 'use strict';
+// The names that napi-rs gives to platforms, in the names of files and packages.
 
-/** The name of this platform as napi-rs spells it in the names of files and packages. */
-function platformName() {
-  const { platform, arch } = process;
-  if (platform !== 'linux') return `${platform}-${arch}`;
-  const { glibcVersionRuntime } = process.report.getReport().header;
-  return `linux-${arch}-${glibcVersionRuntime === undefined ? 'musl' : 'gnu'}`;
+const { arch, platform } = process;
+
+/** What this process could load, the likeliest first. */
+function candidates() {
+  const names = platform === 'linux' ? [`linux-${arch}-gnu`, `linux-${arch}-musl`] : [`${platform}-${arch}`];
+  return names.map((name) => `libruntime.${name}.node`);
 }
 
-/** The native library of this platform, in the folder of package.json. */
-function fileName() {
-  return `libruntime.${platformName()}.node`;
+/** What a build for this process makes. Asks the process for its C library, which takes milliseconds. */
+function buildName() {
+  const [gnu, musl] = candidates();
+  if (musl === undefined) return gnu;
+  return process.report.getReport().header.glibcVersionRuntime === undefined ? musl : gnu;
 }
 
-module.exports = { fileName, platformName };
+module.exports = { buildName, candidates };

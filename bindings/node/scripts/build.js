@@ -6,7 +6,7 @@ const { spawnSync } = require('node:child_process');
 const { copyFileSync, renameSync } = require('node:fs');
 const { join } = require('node:path');
 
-const { fileName } = require('../lib/platform.js');
+const { buildName } = require('../lib/platform.js');
 
 const folder = join(__dirname, '..');
 const debug = process.argv.includes('--debug');
@@ -34,6 +34,6 @@ const library = built.stdout
   .find((name) => /\.(so|dylib|dll)$/.test(name));
 
 // By renaming: a process that has the old file mapped must not see it change.
-const target = join(folder, fileName());
+const target = join(folder, buildName());
 copyFileSync(library, `${target}.new`);
 renameSync(`${target}.new`, target);

@@ -4,6 +4,7 @@ const { spawn } = require('node:child_process');
 const { readdirSync, readlinkSync } = require('node:fs');
 const net = require('node:net');
 const { join } = require('node:path');
+const readline = require('node:readline');
 
 const { connect, listen } = require('libruntime');
 
@@ -124,8 +125,9 @@ function openSockets() {
   }).length;
 }
 
-/** Runs a program of test/programs to its end: `{ code, signal, stdout, stderr }`. */
-function run(program, args = [], { shell, ...options } = {}) {
+/** Runs a program of test/programs to its end: `{ code, signal, stdout, stderr }`. `shell` is a command
+ *  to run before it, `onLine` gets each line of its output as it comes. */
+function run(program, args = [], { shell, onLine, ...options } = {}) {
   const file = join(__dirname, 'programs', program);
   const argv = [process.execPath, file, ...args.map(String)];
   const child = shell === undefined
@@ -136,6 +138,7 @@ function run(program, args = [], { shell, ...options } = {}) {
   child.stdout.on('data', (chunk) => {
     stdout += chunk;
   });
+  if (onLine !== undefined) readline.createInterface({ input: child.stdout }).on('line', onLine);
   child.stderr.on('data', (chunk) => {
     stderr += chunk;
   });
