@@ -7,6 +7,8 @@ mod blocking;
 mod context;
 pub mod event_loop;
 mod executor;
+#[cfg(not(loom))]
+pub mod net;
 pub mod reactor;
 pub mod runtime;
 mod shim;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use super::scheduled_io::{Direction, ScheduledIo};
+use super::scheduled_io::{Direction, ScheduledIo, Seen};
 use super::sys::{Bell, Events, Mode, Poller};
 use super::token::{self, Token};
 use super::{Interest, Ready};
@@ -204,11 +204,19 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
+    /// Registers `fd`, and tells the word's state before anything was reported.
+    ///
     /// # Errors
     /// [`closed`] if the reactor is gone; what the system says, when it
     /// allows no more watches for instance.
-    pub(crate) fn new(handle: Handle, fd: RawFd, interest: Interest) -> io::Result<Registration> {
+    pub(crate) fn new(
+        handle: Handle,
+        fd: RawFd,
+        interest: Interest,
+    ) -> io::Result<(Registration, Seen)> {
         let io = Arc::new(ScheduledIo::new());
+        // Before anything can be reported.
+        let seen = io.seen_at_first();
         let index = {
             let mut registered = handle.inner.registered.lock();
             if registered.closed {
@@ -231,13 +239,17 @@ impl Registration {
                 (registered.live.len() - 1) as u32
             }
         };
-        Ok(Registration {
-            handle,
-            io,
-            index,
-            fd,
-            interest: AtomicU8::new(interest.bits()),
-        })
+        let interest = AtomicU8::new(interest.bits());
+        Ok((
+            Registration {
+                handle,
+                io,
+                index,
+                fd,
+                interest,
+            },
+            seen,
+        ))
     }
 
     pub(crate) fn io(&self) -> &ScheduledIo {
@@ -347,7 +359,7 @@ mod tests {
     fn a_direction_is_reported_once_it_is_wanted() {
         let (mut reactor, handle) = Reactor::new().expect("a reactor");
         let (a, mut b) = UnixStream::pair().expect("a socket pair");
-        let registration =
+        let (registration, _) =
             Registration::new(handle, a.as_raw_fd(), Interest::READ).expect("registered");
         clear(&registration, Direction::Read);
         clear(&registration, Direction::Write);
@@ -369,7 +381,7 @@ mod tests {
         for _ in 0..DEAD_LIMIT {
             let (a, _b) = UnixStream::pair().expect("a socket pair");
             let registration = Registration::new(handle.clone(), a.as_raw_fd(), Interest::READ);
-            let registration = registration.expect("registered");
+            let (registration, _) = registration.expect("registered");
             ios.push(Arc::downgrade(&registration.io));
         }
         assert!(ios.iter().all(|io| io.strong_count() == 1));
@@ -387,7 +399,7 @@ mod tests {
     fn what_waits_is_woken_when_the_reactor_goes() {
         let (reactor, handle) = Reactor::new().expect("a reactor");
         let (a, _b) = UnixStream::pair().expect("a socket pair");
-        let registration =
+        let (registration, _) =
             Registration::new(handle.clone(), a.as_raw_fd(), Interest::READ).expect("registered");
         clear(&registration, Direction::Read);
         let thread = thread::spawn(move || drop(reactor));

@@ -103,6 +103,13 @@ impl ScheduledIo {
         }
     }
 
+    /// The word of a new registration.
+    pub(crate) fn seen_at_first(&self) -> Seen {
+        Seen {
+            word: self.readiness.load(Ordering::Relaxed),
+        }
+    }
+
     fn slot(&self, direction: Direction) -> &WakerSlot {
         match direction {
             Direction::Read => &self.reader,

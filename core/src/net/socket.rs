@@ -1,0 +1,262 @@
+//! A non-blocking socket that registers itself when it first has to.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use crate::context;
+use crate::reactor::scheduled_io::Seen;
+use crate::reactor::{Direction, Interest, Registration, closed};
+use crate::task::coop;
+
+/// Who waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiter {
+    /// The one task of a direction.
+    Task,
+    /// One of any number.
+    Crowd,
+}
+
+pub(super) struct Socket<S> {
+    /// Before `io`: it has to end before the descriptor is closed.
+    registration: OnceLock<Registration>,
+    /// Held while registering, for reader and writer may both be the first.
+    registering: Mutex<()>,
+    io: S,
+}
+
+impl<S: AsRawFd> Socket<S> {
+    /// `io` is non-blocking.
+    pub(super) fn new(io: S) -> Socket<S> {
+        Socket {
+            registration: OnceLock::new(),
+            registering: Mutex::new(()),
+            io,
+        }
+    }
+
+    pub(super) fn io(&self) -> &S {
+        &self.io
+    }
+
+    pub(super) fn into_io(self) -> S {
+        drop(self.registration);
+        self.io
+    }
+
+    /// Registers; the state of the word before anything was reported. `None` if somebody else has
+    /// registered in the meantime.
+    #[cold]
+    fn register(&self, interest: Interest) -> io::Result<Option<(&Registration, Seen)>> {
+        let _first = self
+            .registering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.registration.get().is_some() {
+            return Ok(None);
+        }
+        let reactor =
+            context::with_driver(|driver| driver.reactor.clone()).ok_or_else(no_reactor)?;
+        let (registration, seen) = Registration::new(reactor, self.io.as_raw_fd(), interest)?;
+        Ok(Some((self.registration.get_or_init(|| registration), seen)))
+    }
+
+    /// `attempt` said that it would block.
+    fn blocked(&self, seen: Option<Seen>, direction: Direction, both: bool) -> io::Result<()> {
+        let direct = direction.interest();
+        match (self.registration.get(), seen) {
+            (Some(registration), Some(seen)) => {
+                let io = registration.io();
+                if io.is_closed() {
+                    return Err(closed());
+                }
+                registration.want(direction)?;
+                io.clear(seen, direction);
+            }
+            // Registered by another task since the attempt, which has to be repeated.
+            (Some(_), None) => {}
+            (None, _) => {
+                let interest = if both {
+                    Interest::READ | Interest::WRITE
+                } else {
+                    direct
+                };
+                if let Some((registration, seen)) = self.register(interest)? {
+                    registration.io().clear(seen, direction);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Attempts until it succeeds, fails, or would block; in the last case the task is woken when it
+    /// is worth another attempt. `drained` tells from a result that the next attempt would block.
+    #[inline]
+    fn poll_attempts<R>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        waiter: Waiter,
+        both: bool,
+        mut attempt: impl FnMut() -> io::Result<R>,
+        drained: impl FnOnce(&R) -> bool,
+    ) -> Poll<io::Result<R>> {
+        let permit = ready!(coop::poll_proceed(cx));
+        loop {
+            let seen = match self.registration.get() {
+                None => None,
+                Some(registration) => {
+                    let io = registration.io();
+                    Some(match waiter {
+                        Waiter::Task => ready!(io.poll_ready(cx, direction)),
+                        Waiter::Crowd => ready!(io.poll_ready_in_crowd(cx, direction)),
+                    })
+                }
+            };
+            match attempt() {
+                Ok(result) => {
+                    permit.made_progress();
+                    if let Some(seen) = seen
+                        && !seen.is_final()
+                        && drained(&result)
+                        && let Some(registration) = self.registration.get()
+                        && registration.has(direction)
+                    {
+                        registration.io().clear(seen, direction);
+                    }
+                    return Poll::Ready(Ok(result));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = self.blocked(seen, direction, both) {
+                        return Poll::Ready(Err(error));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    permit.made_progress();
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_io<R>(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        waiter: Waiter,
+        attempt: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.poll_attempts(cx, direction, waiter, false, attempt, |_| false)
+    }
+
+    /// A transfer of up to `wanted` bytes. One that was shorter has emptied, or filled, the socket's
+    /// buffer: the system reports the next change, so the attempt that would block is saved. Not if
+    /// the end was reported already, for that is reported once.
+    #[inline]
+    pub(super) fn poll_transfer(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        wanted: usize,
+        attempt: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let drained = |&n: &usize| SHORT_IS_DRAINED && n > 0 && n < wanted;
+        self.poll_attempts(cx, direction, Waiter::Task, false, attempt, drained)
+    }
+
+    /// Waits for the outcome of a connect, and asks for both directions, since both will be needed.
+    pub(super) fn poll_connected(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<()>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_attempts(cx, Direction::Write, Waiter::Task, true, attempt, |()| {
+            false
+        })
+    }
+
+    /// One attempt; an error of the kind `WouldBlock` is remembered for
+    /// [`poll_ready`](Self::poll_ready).
+    pub(super) fn try_io<R>(
+        &self,
+        direction: Direction,
+        mut attempt: impl FnMut() -> io::Result<R>,
+    ) -> io::Result<R> {
+        let seen = match self.registration.get() {
+            None => None,
+            Some(registration) => match registration.io().seen(direction) {
+                None => return Err(io::ErrorKind::WouldBlock.into()),
+                seen => seen,
+            },
+        };
+        loop {
+            match attempt() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Where there is no reactor there is nobody to wait for it either.
+                    if seen.is_some() || context::with_driver(|_| ()).is_some() {
+                        self.blocked(seen, direction, false)?;
+                    }
+                    return Err(error);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether it is worth an attempt. A socket that never would have blocked always is.
+    pub(super) fn poll_ready(
+        &self,
+        cx: &mut Context<'_>,
+        direction: Direction,
+        waiter: Waiter,
+    ) -> Poll<io::Result<()>> {
+        let Some(registration) = self.registration.get() else {
+            return Poll::Ready(Ok(()));
+        };
+        // It may have been found ready by the other direction's event only.
+        if let Err(error) = registration.want(direction) {
+            return Poll::Ready(Err(error));
+        }
+        let io = registration.io();
+        let seen = match waiter {
+            Waiter::Task => io.poll_ready(cx, direction),
+            Waiter::Crowd => io.poll_ready_in_crowd(cx, direction),
+        };
+        ready!(seen);
+        Poll::Ready(if io.is_closed() {
+            Err(closed())
+        } else {
+            Ok(())
+        })
+    }
+}
+
+/// Whether a short transfer proves that the next would block: so on epoll and kqueue.
+const SHORT_IS_DRAINED: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_vendor = "apple",
+));
+
+#[cold]
+fn no_reactor() -> io::Error {
+    io::Error::other(
+        "a socket would block on a thread that belongs to no runtime and no event loop: use it in \
+         a task, in block_on, or inside Handle::enter",
+    )
+}
+
+impl<S: fmt::Debug> fmt::Debug for Socket<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.io.fmt(f)
+    }
+}

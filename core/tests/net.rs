@@ -1,0 +1,423 @@
+//! TCP on a runtime of one, two and four workers.
+
+use std::future::poll_fn;
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use libruntime_core::net::{TcpListener, TcpStream};
+use libruntime_core::runtime::{Builder, Runtime};
+use libruntime_core::spawn;
+use libruntime_core::time::{sleep, timeout};
+
+fn runtime(workers: usize) -> Runtime {
+    Builder::new()
+        .worker_threads(workers)
+        .build()
+        .expect("a runtime")
+}
+
+/// Makes each function a test on one, two and four workers.
+macro_rules! on_runtimes {
+    ($(async fn $name:ident() $body:block)*) => {
+        $(mod $name {
+            use super::*;
+            async fn body() $body
+            fn run(workers: usize) {
+                let runtime = runtime(workers);
+                let task = runtime.spawn(body());
+                runtime.block_on(task).expect("entered").expect("the task");
+            }
+            #[test] fn on_one_worker() { run(1) }
+            #[test] fn on_two_workers() { run(2) }
+            #[test] fn on_four_workers() { run(4) }
+        })*
+    };
+}
+
+async fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+async fn pair() -> (TcpStream, TcpStream) {
+    let (listener, address) = listener().await;
+    let (client, server) = future::zip(TcpStream::connect(address), listener.accept()).await;
+    (client.expect("connected"), server.expect("accepted").0)
+}
+
+on_runtimes! {
+    async fn an_echo_returns_every_byte() {
+        let (listener, address) = listener().await;
+        let server = spawn(async move {
+            for _ in 0..20 {
+                let (mut stream, _) = listener.accept().await.expect("accepted");
+                spawn(async move {
+                    let mut buffer = vec![0; 1000];
+                    loop {
+                        let n = stream.read(&mut buffer).await.expect("read");
+                        if n == 0 {
+                            break;
+                        }
+                        stream.write_all(&buffer[..n]).await.expect("written");
+                    }
+                });
+            }
+        });
+        let clients: Vec<_> = (0..20u8)
+            .map(|i| {
+                spawn(async move {
+                    let mut stream = TcpStream::connect(address).await.expect("connected");
+                    let data: Vec<u8> = (0..5000).map(|n| (n % 251) as u8 ^ i).collect();
+                    for round in 1..20 {
+                        let part = &data[..data.len() / round];
+                        stream.write_all(part).await.expect("written");
+                        let mut back = vec![0; part.len()];
+                        stream.read_exact(&mut back).await.expect("read");
+                        assert!(back == part);
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.expect("a client");
+        }
+        server.await.expect("the server");
+    }
+
+    async fn more_than_the_buffers_hold_arrives_in_order() {
+        let (mut a, mut b) = pair().await;
+        let data: Vec<u8> = (0..8_000_000u32).map(|n| (n / 7) as u8).collect();
+        let copy = data.clone();
+        let writer = spawn(async move {
+            a.write_all(&copy).await.expect("written");
+            a.close().await.expect("closed");
+            a
+        });
+        let mut received = Vec::new();
+        b.read_to_end(&mut received).await.expect("read");
+        assert!(received == data);
+        writer.await.expect("the writer");
+    }
+
+    async fn vectored_reads_and_writes_keep_the_order_of_their_parts() {
+        let (a, b) = pair().await;
+        let parts = [IoSlice::new(b"one "), IoSlice::new(b""), IoSlice::new(b"two")];
+        let n = poll_fn(|cx| a.poll_write_vectored(cx, &parts)).await.expect("written");
+        assert_eq!(n, 7);
+        let (mut x, mut y) = ([0; 3], [0; 10]);
+        let n = poll_fn(|cx| {
+            b.poll_read_vectored(cx, &mut [IoSliceMut::new(&mut x), IoSliceMut::new(&mut y)])
+        });
+        assert_eq!(n.await.expect("read"), 7);
+        assert_eq!((&x, &y[..4]), (b"one", b" two".as_slice()));
+        let many = vec![IoSlice::new(b"x"); 5000];
+        let n = poll_fn(|cx| a.poll_write_vectored(cx, &many)).await.expect("written");
+        assert!(n > 0 && n <= 5000);
+    }
+
+    async fn both_directions_can_be_used_at_once_by_reference() {
+        let (a, b) = pair().await;
+        let echo = async {
+            let (mut reader, mut writer) = (&b, &b);
+            futures_lite::io::copy(&mut reader, &mut writer).await.expect("copied");
+            writer.close().await.expect("closed");
+        };
+        let data = vec![7; 3_000_000];
+        let send = async {
+            (&a).write_all(&data).await.expect("written");
+            (&a).close().await.expect("closed");
+        };
+        let mut back = Vec::new();
+        let receive = async { (&a).read_to_end(&mut back).await.expect("read") };
+        future::zip(echo, future::zip(send, receive)).await;
+        assert!(back == data);
+    }
+
+    async fn the_end_of_a_stream_is_read_after_its_data() {
+        let (mut a, mut b) = pair().await;
+        // Let the reader register first, so that end and data come as one report.
+        let mut first = [0; 1];
+        assert!(future::poll_once(b.read(&mut first)).await.is_none());
+        a.write_all(b"last words").await.expect("written");
+        a.shutdown(Shutdown::Write).expect("shut down");
+        for expected in [&b"last"[..], b" wor", b"ds", b"", b""] {
+            let mut buffer = [0; 4];
+            let n = b.read(&mut buffer).await.expect("read");
+            assert_eq!(&buffer[..n], expected);
+        }
+        b.write_all(b"still here").await.expect("written");
+        drop(b);
+        let mut rest = String::new();
+        a.read_to_string(&mut rest).await.expect("read");
+        assert_eq!(rest, "still here");
+        let error = a.write(b"x").await.expect_err("after shutdown");
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        a.close().await.expect("closing twice is nothing");
+    }
+
+    async fn a_reset_is_an_error_and_raises_no_signal() {
+        let (a, mut b) = pair().await;
+        let mut buffer = [0; 4];
+        let mut read = pin!(b.read(&mut buffer));
+        assert!(future::poll_once(&mut read).await.is_none());
+        a.reset().expect("reset");
+        let error = read.await.expect_err("reset");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        // The writes that follow would raise SIGPIPE, which ends the test.
+        for _ in 0..3 {
+            let error = b.write(b"x").await.expect_err("reset");
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            let error = b.write_vectored(&[IoSlice::new(b"x")]).await.expect_err("reset");
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        }
+    }
+
+    async fn a_peer_that_resets_in_mid_write_ends_the_write() {
+        let (mut a, b) = pair().await;
+        let writer = spawn(async move {
+            let data = vec![1; 64 << 20];
+            a.write_all(&data).await.expect_err("reset").kind()
+        });
+        libruntime_core::task::yield_now().await;
+        b.reset().expect("reset");
+        let kind = writer.await.expect("the writer");
+        assert!(matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{kind:?}");
+    }
+
+    async fn connecting_to_a_closed_port_is_refused() {
+        let (listener, address) = listener().await;
+        drop(listener);
+        let error = TcpStream::connect(address).await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let stream = TcpStream::start_connect(address).expect("started");
+        let error = poll_fn(|cx| stream.poll_connect(cx)).await.expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+
+    async fn every_address_is_tried() {
+        let (listener, address) = listener().await;
+        let (gone, closed) = self::listener().await;
+        drop(gone);
+        let stream = TcpStream::connect(&[closed, address][..]).await.expect("the second");
+        assert_eq!(stream.peer_addr().expect("a peer"), address);
+        drop(listener);
+        let error = TcpStream::connect(&[closed, address][..]).await.expect_err("neither");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let error = TcpStream::connect(&[][..]).await.expect_err("none");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    async fn names_are_looked_up() {
+        let (listener, address) = listener().await;
+        let accepted = spawn(async move { listener.accept().await.map(drop) });
+        let stream = TcpStream::connect(("localhost", address.port())).await.expect("connected");
+        assert_eq!(stream.peer_addr().expect("a peer").port(), address.port());
+        accepted.await.expect("the listener").expect("accepted");
+        let error = TcpStream::connect("no-such-name.invalid:1").await.expect_err("no such name");
+        assert_ne!(error.kind(), ErrorKind::ConnectionRefused);
+        let error = TcpStream::connect("nonsense").await.expect_err("nonsense");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    async fn a_port_in_use_can_not_be_bound() {
+        let (_listener, address) = listener().await;
+        let error = TcpListener::bind(address).await.expect_err("in use");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        let error = TcpListener::bind("203.0.113.1:0").await.expect_err("not ours");
+        assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+    }
+
+    async fn any_number_of_tasks_may_accept() {
+        let (listener, address) = listener().await;
+        let listener = Arc::new(listener);
+        let acceptors: Vec<_> = (0..10)
+            .map(|_| {
+                let listener = listener.clone();
+                spawn(async move { listener.accept().await.map(drop) })
+            })
+            .collect();
+        for _ in 0..10 {
+            TcpStream::connect(address).await.expect("connected");
+        }
+        for acceptor in acceptors {
+            acceptor.await.expect("an acceptor").expect("accepted");
+        }
+    }
+
+    async fn an_accept_that_is_dropped_loses_no_connection() {
+        let (listener, address) = listener().await;
+        for _ in 0..20 {
+            assert!(future::poll_once(listener.accept()).await.is_none());
+            let client = TcpStream::connect(address).await.expect("connected");
+            let (server, peer) = listener.accept().await.expect("accepted");
+            assert_eq!(client.local_addr().expect("an address"), peer);
+            drop(server);
+        }
+    }
+
+    async fn a_read_that_times_out_loses_no_data() {
+        let (mut a, mut b) = pair().await;
+        let writer = spawn(async move {
+            for i in 0..100u8 {
+                a.write_all(&[i]).await.expect("written");
+                sleep(Duration::from_micros(300)).await;
+            }
+        });
+        let mut received = Vec::new();
+        while received.len() < 100 {
+            let mut buffer = [0; 8];
+            if let Ok(n) = timeout(Duration::from_micros(200), b.read(&mut buffer)).await {
+                received.extend_from_slice(&buffer[..n.expect("read")]);
+            }
+        }
+        assert_eq!(received, (0..100).collect::<Vec<_>>());
+        writer.await.expect("the writer");
+    }
+
+    async fn try_operations_never_wait() {
+        let (a, b) = pair().await;
+        let mut buffer = [0; 16];
+        let error = b.try_read(&mut buffer).expect_err("nothing there");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert_eq!(a.try_write(b"ab").expect("written"), 2);
+        loop {
+            b.readable().await.expect("readable");
+            match b.try_read(&mut buffer) {
+                Ok(n) => break assert_eq!(&buffer[..n], b"ab"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+        let chunk = vec![0; 1 << 20];
+        let mut sent = 0;
+        while let Ok(n) = a.try_write(&chunk) {
+            sent += n;
+        }
+        let drain = async {
+            let (mut got, mut buffer) = (0, vec![0; 1 << 20]);
+            while got < sent {
+                got += (&b).read(&mut buffer).await.expect("read");
+            }
+        };
+        future::zip(drain, async { a.writable().await.expect("writable") }).await;
+        loop {
+            a.writable().await.expect("writable");
+            if a.try_write_vectored(&[IoSlice::new(b"more")]).is_ok() {
+                break;
+            }
+        }
+    }
+
+    async fn a_stream_moves_between_tasks_while_it_waits() {
+        let (mut a, b) = pair().await;
+        let mut stream = b;
+        for i in 0..50u8 {
+            let mut buffer = [0; 1];
+            assert!(future::poll_once(stream.read(&mut buffer)).await.is_none());
+            let reader = spawn(async move {
+                let mut buffer = [0; 1];
+                stream.read_exact(&mut buffer).await.expect("read");
+                (stream, buffer[0])
+            });
+            a.write_all(&[i]).await.expect("written");
+            let (back, byte) = reader.await.expect("the reader");
+            assert_eq!(byte, i);
+            stream = back;
+        }
+    }
+
+    async fn options_are_kept() {
+        let (a, _b) = pair().await;
+        a.set_nodelay(true).expect("set");
+        assert!(a.nodelay().expect("got"));
+        a.set_linger(Some(Duration::from_secs(2))).expect("set");
+        assert_eq!(a.linger().expect("got"), Some(Duration::from_secs(2)));
+        a.set_keepalive(Some(Duration::from_secs(60))).expect("set");
+        a.set_keepalive(None).expect("set");
+        assert!(a.take_error().expect("got").is_none());
+    }
+
+    async fn descriptors_are_closed_on_exec() {
+        let (listener, address) = listener().await;
+        let (client, server) = future::zip(TcpStream::connect(address), listener.accept()).await;
+        let (client, (server, _)) = (client.expect("connected"), server.expect("accepted"));
+        for fd in [listener.as_raw_fd(), client.as_raw_fd(), server.as_raw_fd()] {
+            // SAFETY: the descriptor is open.
+            let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+            assert_ne!(flags & libc::FD_CLOEXEC, 0);
+        }
+    }
+
+    async fn standard_streams_come_and_go() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let listener = TcpListener::from_std(listener).expect("taken over");
+        let client = std::thread::spawn(move || {
+            let mut client = std::net::TcpStream::connect(address).expect("connected");
+            client.write_all(b"plain").expect("written");
+            let mut text = String::new();
+            client.read_to_string(&mut text).expect("read");
+            text
+        });
+        let (mut server, _) = listener.accept().await.expect("accepted");
+        let mut buffer = [0; 5];
+        server.read_exact(&mut buffer).await.expect("read");
+        assert!(future::poll_once(server.read(&mut [0; 1])).await.is_none());
+        let server = server.into_std();
+        server.set_nonblocking(false).expect("blocking");
+        (&server).write_all(&buffer).expect("written");
+        drop(server);
+        assert_eq!(client.join().expect("joined"), "plain");
+        drop(listener.into_std());
+    }
+}
+
+#[test]
+fn a_socket_outside_of_any_runtime_works_until_it_would_block() {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let listener = TcpListener::bind_addr(address, 16).expect("bound");
+    let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address"));
+    let cx = &mut Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok((stream, _))) = listener.poll_accept(cx) else {
+        panic!("accepted")
+    };
+    let Poll::Ready(Err(error)) = stream.poll_read(cx, &mut [0; 1]) else {
+        panic!("an error")
+    };
+    assert!(
+        error.to_string().contains("belongs to no runtime"),
+        "{error}"
+    );
+    let error = listener.try_accept().expect_err("nothing there");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    let error = future::block_on(TcpStream::connect("a-name:1")).expect_err("no runtime");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_stream_that_outlives_its_runtime_tells_so() {
+    let runtime = runtime(1);
+    let (a, mut b) = runtime
+        .block_on(async {
+            let (a, mut b) = pair().await;
+            assert!(future::poll_once(b.read(&mut [0; 1])).await.is_none());
+            (a, b)
+        })
+        .expect("entered");
+    let waiting = std::thread::spawn(move || {
+        let result = future::block_on(b.read(&mut [0; 1]));
+        (b, result.expect_err("the runtime is gone").to_string())
+    });
+    drop(runtime);
+    let (mut b, message) = waiting.join().expect("joined");
+    assert!(message.contains("is gone"), "{message}");
+    // What needs no waiting still works.
+    a.try_write(b"x").expect("written");
+    assert_eq!(future::block_on(b.read(&mut [0; 1])).expect("read"), 1);
+}
