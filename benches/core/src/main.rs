@@ -10,11 +10,10 @@ mod candidate;
 mod measure;
 mod workload;
 
-use candidate::{AsyncStd, Candidate, Smol, Tokio};
+use candidate::{AsyncStd, Candidate, Ours, Smol, Tokio};
 use measure::Settings;
 
-const USAGE: &str =
-    "usage: bench-core --runtime tokio|smol|async-std --workload NAME [--workers N] [--quick]";
+const USAGE: &str = "usage: bench-core --runtime libruntime|tokio|smol|async-std --workload NAME [--workers N] [--quick]";
 
 fn main() {
     let mut runtime = String::new();
@@ -35,6 +34,7 @@ fn main() {
         }
     }
     match runtime.as_str() {
+        "libruntime" => run::<Ours>(&name, settings),
         "tokio" => run::<Tokio>(&name, settings),
         "smol" => run::<Smol>(&name, settings),
         "async-std" => run::<AsyncStd>(&name, settings),

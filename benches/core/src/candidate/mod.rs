@@ -1,10 +1,12 @@
 //! The runtimes under test, behind one trait that says no more than the workloads need.
 
 mod async_std;
+mod ours;
 mod smol;
 mod tokio;
 
 pub(crate) use async_std::AsyncStd;
+pub(crate) use ours::Ours;
 pub(crate) use smol::Smol;
 pub(crate) use tokio::Tokio;
 

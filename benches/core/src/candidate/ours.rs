@@ -1,0 +1,74 @@
+//! libruntime-core.
+
+use std::future::Future;
+use std::time::Duration;
+
+use libruntime_core::net::TcpListener;
+use libruntime_core::runtime::{Builder, Runtime};
+use libruntime_core::task::{self, JoinHandle};
+
+use super::{Candidate, echo};
+
+pub(crate) struct Ours(Runtime);
+
+impl Candidate for Ours {
+    type Join<T: Send + 'static> = JoinHandle<T>;
+
+    fn start(workers: usize) -> Self {
+        Self(
+            Builder::new()
+                .worker_threads(workers)
+                .build()
+                .expect("the runtime starts"),
+        )
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.0
+            .block_on(future)
+            .expect("the main thread is no worker")
+    }
+
+    fn spawn_outside<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.0.spawn(future)
+    }
+
+    fn spawn<F>(future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        libruntime_core::spawn(future)
+    }
+
+    async fn join<T: Send + 'static>(handle: JoinHandle<T>) -> T {
+        handle.await.expect("the task ends")
+    }
+
+    fn detach<T: Send + 'static>(handle: JoinHandle<T>) {
+        drop(handle);
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        task::yield_now()
+    }
+
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
+        libruntime_core::time::sleep(duration)
+    }
+
+    fn serve_echo(&self, listener: std::net::TcpListener) {
+        self.run_inside(async move {
+            let listener = TcpListener::from_std(listener).expect("the listener is taken over");
+            loop {
+                let Ok((stream, _)) = listener.accept().await else {
+                    continue;
+                };
+                stream.set_nodelay(true).ok();
+                drop(libruntime_core::spawn(echo(stream)));
+            }
+        })
+    }
+}
