@@ -6,6 +6,7 @@
 // events of other sockets, so nothing is caught here.
 
 const binding = require('./binding.js');
+const { copyOut } = require('./chunk.js');
 const { SYSCALLS, systemError } = require('./errors.js');
 const { CHUNK_BUFFER, CHUNK_UINT8ARRAY } = require('./options.js');
 const registry = require('./registry.js');
@@ -89,10 +90,7 @@ function onData(socket, offset, length) {
   if (handlers.data === undefined) return;
   let chunk;
   if (chunkType === CHUNK_BUFFER) {
-    // The quickest way out of the slab at every size: for a small chunk the view costs more than the
-    // copy, and one from the constructor costs less than `subarray`.
-    chunk = Buffer.allocUnsafe(length);
-    chunk.set(new Uint8Array(slab, offset, length));
+    chunk = copyOut(slab, offset, length);
   } else if (chunkType === CHUNK_UINT8ARRAY) {
     chunk = new Uint8Array(slab.slice(offset, offset + length));
   } else {

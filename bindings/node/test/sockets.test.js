@@ -405,6 +405,23 @@ test('chunks are buffers of their own by default', async (t) => {
   assert.equal(atServer.bytes.toString(), 'onetwo');
 });
 
+test('chunks of every size are whole, and do not share bytes', async (t) => {
+  const kept = [];
+  const { client } = await pair(t, { server: { data: (_, chunk) => kept.push(chunk) } });
+  const sizes = [1, 7, 1024, 1025, 5000, 32 * 1024, 32 * 1024 + 1, 200_000, 3, 20_000, 20_001, 30_000, 31_000];
+  const expected = [];
+  for (const [i, size] of sizes.entries()) {
+    const bytes = Buffer.alloc(size, i + 1);
+    expected.push(bytes);
+    const total = expected.reduce((sum, { length }) => sum + length, 0);
+    client.write(bytes);
+    await until(() => kept.reduce((sum, { length }) => sum + length, 0) === total);
+  }
+  assert.ok(Buffer.concat(kept).equals(Buffer.concat(expected)));
+  for (const chunk of kept) chunk.fill(0);
+  assert.ok(Buffer.concat(kept).every((byte) => byte === 0));
+});
+
 test("binaryType 'uint8array' yields arrays with an ArrayBuffer of their own", async (t) => {
   const chunks = [];
   const { client } = await pair(t, {
