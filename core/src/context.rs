@@ -3,7 +3,9 @@
 
 use crate::executor::{self, SharedRef};
 use crate::shim::thread_local;
+use crate::task::JoinHandle;
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::ptr;
 
@@ -98,7 +100,20 @@ fn entered() -> Option<SharedRef> {
 
 /// The runtime that this thread works for, or has entered.
 pub(crate) fn current() -> Option<SharedRef> {
-    executor::current_shared().or_else(entered)
+    executor::with_worker(|worker| worker.map(|worker| worker.shared.clone())).or_else(entered)
+}
+
+/// Starts a task on [`current`]; on a worker without counting a reference to it.
+#[inline]
+pub(crate) fn spawn<F>(future: F) -> Option<JoinHandle<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    executor::with_worker(|worker| match worker {
+        Some(worker) => Some(worker.spawn(future)),
+        None => entered().map(|runtime| runtime.spawn_outside(future)),
+    })
 }
 
 /// Begins to block this thread on a future. `None` where that would stop a worker, or another wait

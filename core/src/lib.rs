@@ -29,7 +29,10 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    runtime::Handle::current().spawn(future)
+    match context::spawn(future) {
+        Some(handle) => handle,
+        None => no_runtime(),
+    }
 }
 
 /// Runs a job that may block on a thread that is there for it, likewise.
@@ -43,4 +46,10 @@ where
     R: Send + 'static,
 {
     runtime::Handle::current().spawn_blocking(job)
+}
+
+#[cold]
+#[track_caller]
+fn no_runtime() -> ! {
+    panic!("{}", runtime::NoRuntimeError::new())
 }

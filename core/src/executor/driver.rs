@@ -50,6 +50,10 @@ mod real {
         reactor.unpark();
     }
 
+    pub(in super::super) fn close(reactor: &reactor::Handle) {
+        reactor.close();
+    }
+
     impl Driver {
         /// The timers of the worker that parks in `parker`, beside the shared reactor.
         pub(in super::super) fn new(reactor: &reactor::Handle, parker: Arc<Parker>) -> Driver {
@@ -116,6 +120,8 @@ mod modelled {
     }
 
     pub(in super::super) fn unpark(_reactor: &ReactorHandle) {}
+
+    pub(in super::super) fn close(_reactor: &ReactorHandle) {}
 
     pub(crate) struct Driver(ReactorHandle);
 

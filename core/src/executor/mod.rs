@@ -15,4 +15,4 @@ mod worker;
 #[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use shared::{Shared, SharedRef};
-pub(crate) use worker::{current_shared, is_worker};
+pub(crate) use worker::{is_worker, with_current as with_worker};

@@ -231,21 +231,34 @@ impl SharedRef {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        worker::with_current(|current| {
-            let current = current.filter(|worker| worker.shared.same(self));
-            let shared = match current {
-                Some(worker) => worker.take_ref(),
-                None => self.clone(),
-            };
-            let (task, handle) = new_task(future, shared);
-            match current {
-                // The worker cancels what it holds when it leaves its loop.
-                Some(worker) => worker.push(task),
-                None if self.is_closed() => drop(task),
-                None => self.inject(task),
-            }
-            handle
+        worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => worker.spawn(future),
+            _ => self.spawn_outside(future),
         })
+    }
+
+    /// As [`SharedRef::spawn`], on a thread that is none of the workers.
+    pub(crate) fn spawn_outside<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, handle) = new_task(future, self.clone());
+        if self.is_closed() {
+            drop(task);
+        } else {
+            self.inject(task);
+        }
+        handle
+    }
+
+    /// Runs a job on the pool for blocking ones.
+    pub(crate) fn spawn_blocking<F, R>(&self, job: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.blocking.spawn(self.clone(), job)
     }
 }
 

@@ -8,8 +8,9 @@ use crate::context;
 use crate::shim::sync::atomic::Ordering;
 use crate::shim::thread;
 use crate::shim::thread_local;
-use crate::task::{Notified, OwnedTasks, TaskPtr, coop};
+use crate::task::{JoinHandle, Notified, OwnedTasks, TaskPtr, coop, new_task};
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::ptr;
 
 /// Polls between two looks at the reactor and the timers. Tokio's figure, from its measurements; so
@@ -31,15 +32,10 @@ thread_local! {
 
 /// Calls `f` with the worker whose loop runs on this thread, if one does.
 #[inline]
-pub(super) fn with_current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
+pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
     let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
     // SAFETY: the pointer is set for the length of the worker's loop, on this thread.
     f(unsafe { current.as_ref() })
-}
-
-/// The common ground of the worker whose loop runs on this thread, if one does.
-pub(crate) fn current_shared() -> Option<SharedRef> {
-    with_current(|worker| worker.map(|worker| worker.shared.clone()))
 }
 
 /// Whether a worker's loop runs on this thread.
@@ -49,7 +45,7 @@ pub(crate) fn is_worker() -> bool {
 
 /// The state of one worker, used by its thread alone until it leaves it to the drainer.
 pub(crate) struct Worker {
-    pub(super) shared: SharedRef,
+    pub(crate) shared: SharedRef,
     index: usize,
     queue: Local,
     /// The task woken last, which runs next: its data is still in this core's cache.
@@ -252,6 +248,19 @@ impl Worker {
         }
     }
 
+    /// Starts a task on this thread. After the shutdown has begun it is cancelled when the worker
+    /// leaves its loop.
+    #[inline]
+    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, handle) = new_task(future, self.take_ref());
+        self.push(task);
+        handle
+    }
+
     /// Queues a task that was woken or spawned on this thread.
     #[inline]
     pub(super) fn push(&self, task: Notified) {
@@ -415,4 +424,6 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
     for remote in &shared.remotes {
         remote.driver.close();
     }
+    // Whoever waits for I/O from outside of the runtime hears that nothing will come.
+    driver::close(shared.reactor_handle());
 }

@@ -25,7 +25,7 @@ impl Handle {
     /// # Errors
     /// Outside of any runtime.
     pub fn try_current() -> Result<Handle, NoRuntimeError> {
-        context::current().map(Handle).ok_or(NoRuntimeError(()))
+        context::current().map(Handle).ok_or(NoRuntimeError::new())
     }
 
     /// As [`Handle::try_current`].
@@ -62,7 +62,7 @@ impl Handle {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.0.blocking.spawn(self.0.clone(), job)
+        self.0.spawn_blocking(job)
     }
 
     /// Runs a future on the calling thread until it is ready, while the workers run the tasks.
@@ -105,6 +105,12 @@ impl fmt::Debug for EnterGuard {
 /// There is no runtime on the calling thread.
 #[derive(Debug)]
 pub struct NoRuntimeError(());
+
+impl NoRuntimeError {
+    pub(crate) fn new() -> NoRuntimeError {
+        NoRuntimeError(())
+    }
+}
 
 impl fmt::Display for NoRuntimeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -107,8 +107,10 @@ impl Runtime {
         let shared = self.handle.shared();
         shared.close();
         shared.blocking.close();
-        let own = crate::context::current().is_some_and(|current| current.same(shared))
-            && (crate::executor::is_worker() || shared.blocking.is_current());
+        let own = shared.blocking.is_current()
+            || crate::executor::with_worker(|worker| {
+                worker.is_some_and(|own| own.shared.same(shared))
+            });
         let deadline = if own { Some(Instant::now()) } else { deadline };
         let workers_left = self.threads.wait(deadline);
         let blocking_left = shared.blocking.wait(deadline);
