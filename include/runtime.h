@@ -861,6 +861,347 @@ RT_API int rt_watch_stop(rt_watch *watch);
  */
 RT_API void rt_watch_free(rt_watch *watch);
 
+/* == Streams ============================================================================= */
+
+/* A connection. It is at home where it was made:
+ *
+ * - on a loop: its operations are submitted on the loop's thread, their callbacks run inside the
+ * loop's turns, and it has no poll functions;
+ * - on a runtime: any thread may submit, callbacks run on workers;
+ * - in a task (from a poll function): poll functions only. Those work for a stream of a runtime
+ * too, inside any task.
+ *
+ * One read and any number of writes can be pending at a time. An operation that finishes at once
+ * says so by returning `RT_OK`, and does not call back. `RT_PENDING` means that its callback will
+ * come: exactly once, also when it is cancelled; until then its memory is the library's.
+ *
+ * Freeing the handle closes the stream when what is pending has ended; `rt_stream_close` closes
+ * it now.
+ */
+typedef struct rt_stream rt_stream;
+
+/* A piece of memory, laid out as `struct iovec`. */
+typedef struct rt_buf {
+  /* The first byte. */
+  const void *base;
+  /* How many bytes. */
+  size_t len;
+} rt_buf;
+
+/* Sends the end of the stream after all that was submitted before; reading goes on. `RT_OK` if it
+ * was sent now, else `RT_PENDING`, and `done` is called when it was, or could not be.
+ * Errors (`done` is not called, `drop(data)` has run): `RT_EALREADY` the second time, `RT_ENOTCONN`,
+ * `RT_EBADF` after `rt_stream_close`, `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any) @consumes data
+ */
+RT_API int rt_stream_shutdown(rt_stream *stream, rt_done_fn done, void *data, rt_drop_fn drop);
+
+/* Cancels the read and the writes that are pending: each calls back with `RT_ECANCELED`, or with
+ * its real result, and says in `result->n` how many bytes were transferred. What
+ * `rt_stream_read_start` began goes on.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_cancel(rt_stream *stream);
+
+/* Closes the stream now, whatever is pending: that calls back as for `rt_stream_cancel`. What is
+ * done with the handle then returns `RT_EBADF`; it remains to be freed. Closing twice does nothing.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_close(rt_stream *stream);
+
+/* As `rt_stream_close`, and the peer gets a reset instead of the end of the stream.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_reset(rt_stream *stream);
+
+/* The address of this end: as text in figures in `host`, which has room for `len` bytes (46 are
+ * always enough, 64 with a scope), and the port. Either may be NULL.
+ * Errors: `-ENOSPC` if `host` is too small, `RT_EBADF` after `rt_stream_close`, `RT_EINVAL`,
+ * `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_local_addr(rt_stream *stream, char *host, size_t len, uint16_t *port);
+
+/* The address of the other end, as `rt_stream_local_addr`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_peer_addr(rt_stream *stream, char *host, size_t len, uint16_t *port);
+
+/* Whether small writes leave at once (not 0) instead of waiting for the peer's acknowledgement of
+ * those before (`TCP_NODELAY`). The system's default is 0.
+ * Errors: `RT_EBADF` after `rt_stream_close`, `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_set_nodelay(rt_stream *stream, int on);
+
+/* Another handle for the same stream.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any
+ */
+RT_API int rt_stream_clone(rt_stream *stream, rt_stream **clone);
+
+/* Gives the handle back. With the last one, what `rt_stream_read_start` began is ended, and the
+ * stream is closed as soon as no read or write is pending. On another thread than its loop's that
+ * is done in the loop's next turn.
+ *
+ * @threads any @consumes stream
+ */
+RT_API void rt_stream_free(rt_stream *stream);
+
+/* == Streams: reading and writing ======================================================== */
+
+/* Reads what is there, at most `len` bytes: `RT_OK` and at least one byte in `*n`, or `RT_PENDING`
+ * and the waker of `cx` is woken when it is worth polling again. Nothing is allocated.
+ * Errors: `RT_EOF` when the peer has sent all, `RT_ECONNRESET` and what else the system says,
+ * `RT_EINVAL` for no memory or a stream of a loop, `RT_EBADF` after `rt_stream_close`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_stream_poll_read(rt_stream *stream, rt_context *cx, void *data, size_t len,
+        size_t *n);
+
+/* Writes what there is room for, at most `len` bytes: `RT_OK` and how many in `*n`, or `RT_PENDING`
+ * and the waker of `cx` is woken when it is worth polling again. Nothing is allocated.
+ * Errors: `RT_EPIPE`, `RT_ECONNRESET` and what else the system says, `RT_EINVAL` for no memory or a
+ * stream of a loop, `RT_EBADF` after `rt_stream_close`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_stream_poll_write(rt_stream *stream, rt_context *cx, const void *data, size_t len,
+        size_t *n);
+
+/* As `rt_stream_poll_write` with several pieces, which leave together as far as there is room.
+ *
+ * @threads any
+ */
+RT_API int rt_stream_poll_writev(rt_stream *stream, rt_context *cx, const rt_buf *bufs,
+        size_t count, size_t *n);
+
+/* Reads what is there, at most `len` bytes: `RT_OK` and at least one byte in `*n` if there is
+ * something now; else `RT_PENDING`, and `done` is called when something has come, with the count in
+ * `result->n`, or with an error, or with `RT_EOF` when the peer has sent all. The memory is the
+ * library's until then.
+ * Errors (`done` is not called, `drop(data)` has run): `RT_EOF`, `RT_EBUSY` while another read is
+ * pending, `RT_ECONNRESET` and what else the system says, `RT_EBADF` after `rt_stream_close`,
+ * `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any) @consumes data
+ */
+RT_API int rt_stream_read(rt_stream *stream, void *buffer, size_t len, size_t *n, rt_done_fn done,
+        void *data, rt_drop_fn drop);
+
+/* Calls `received` with all that comes, piece by piece: `result->n` bytes at `result->ptr`, which are
+ * valid during the call. No memory is kept for a stream on which nothing comes. The last call has
+ * an error, or `RT_EOF` when the peer has sent all. No call comes after `rt_stream_read_stop`,
+ * `rt_stream_close` or `rt_stream_free`. Then, or after the last call, `drop(data)` runs.
+ * Returns `RT_PENDING`. Errors: `RT_EBUSY` while another read is pending, `RT_EBADF` after
+ * `rt_stream_close`, `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop (of a runtime: any) @consumes data
+ */
+RT_API int rt_stream_read_start(rt_stream *stream, rt_done_fn received, void *data,
+        rt_drop_fn drop);
+
+/* Ends what `rt_stream_read_start` began: on a loop no call comes after this; on a runtime one that is
+ * under way on another thread may still be, and `drop(data)` tells when it is over. It can be
+ * started again. Stopping what is not started does nothing.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_read_stop(rt_stream *stream);
+
+/* Writes `len` bytes: `RT_OK` if all were taken now (and `*n`, which may be NULL, is `len`), else
+ * `RT_PENDING`, and `done` is called when the last has been taken, or with an error; `result->n`
+ * says how many were. Writes leave in the order of their submission. The memory is the library's
+ * until `done` is called; it is not copied.
+ * Errors (`done` is not called, `drop(data)` has run): `RT_EPIPE`, `RT_ECONNRESET` and what else the
+ * system says, `RT_EBADF` after `rt_stream_close`, `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`,
+ * `RT_EFORK`. No signal is raised.
+ *
+ * @threads loop (of a runtime: any) @consumes data
+ */
+RT_API int rt_stream_write(rt_stream *stream, const void *bytes, size_t len, size_t *n,
+        rt_done_fn done, void *data, rt_drop_fn drop);
+
+/* As `rt_stream_write` with several pieces, which leave together as far as there is room. The
+ * array is copied, what it points to is not.
+ *
+ * @threads loop (of a runtime: any) @consumes data
+ */
+RT_API int rt_stream_writev(rt_stream *stream, const rt_buf *bufs, size_t count, size_t *n,
+        rt_done_fn done, void *data, rt_drop_fn drop);
+
+/* Writes what there is room for now, at most `len` bytes, and says how many in `*n`.
+ * Errors: `RT_EAGAIN` if there is no room, or writes are queued; else as `rt_stream_write`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_try_write(rt_stream *stream, const void *bytes, size_t len, size_t *n);
+
+/* How many bytes of submitted writes wait for room, in `*n`: the measure for back-pressure.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (of a runtime: any)
+ */
+RT_API int rt_stream_queued(rt_stream *stream, size_t *n);
+
+/* == TCP: listening ====================================================================== */
+
+/* In `rt_listen_options.flags`: several sockets may listen on the address, of this process and of
+ * others of the same user, and the system spreads connections over them (`SO_REUSEPORT`).
+ */
+#define RT_REUSE_PORT 1
+
+/* A socket that accepts connections: on a loop or on workers with `rt_listener_start`, or inside
+ * tasks with `rt_listener_poll_accept`. A listener is its handle: freeing it stops and closes it.
+ */
+typedef struct rt_listener rt_listener;
+
+/* Options of a listener. Set up by `RT_LISTEN_OPTIONS_INIT`. */
+typedef struct rt_listen_options {
+  /* `sizeof(rt_listen_options)`. */
+  size_t size;
+  /* `RT_REUSE_PORT`, or 0. */
+  uint32_t flags;
+  /* How many connections may wait to be accepted; 0 for 4096. The system has a limit of its own. */
+  uint32_t backlog;
+} rt_listen_options;
+
+/* Listens on `host`, an address in figures ("127.0.0.1", "::", ...), and `port`; 0 lets the system
+ * choose one, which `rt_listener_local_addr` tells. `options` may be NULL.
+ * Errors: `RT_EADDRINUSE`, `-EADDRNOTAVAIL`, `-EACCES`, `RT_EMFILE`, `RT_EINVAL`, also for a host that
+ * is not in figures, `RT_E2BIG`.
+ *
+ * @threads any
+ */
+RT_API int rt_tcp_listen(const char *host, uint16_t port, const rt_listen_options *options,
+        rt_listener **listener);
+
+/* The address that it listens on, as `rt_stream_local_addr`.
+ *
+ * @threads any
+ */
+RT_API int rt_listener_local_addr(rt_listener *listener, char *host, size_t len, uint16_t *port);
+
+/* Accepts a connection inside a task: `RT_OK` and a stream of that task in `*stream`, or `RT_PENDING`
+ * and the waker of `cx` is woken when it is worth polling again. Several tasks may wait.
+ * Errors: `RT_EMFILE`, `-ENFILE`, `-ENOBUFS`, `RT_ENOMEM` if something has run out: the connection
+ * waits, poll again a little later; `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_listener_poll_accept(rt_listener *listener, rt_context *cx, rt_stream **stream);
+
+/* Calls `accepted` for each connection, with a stream in `result->ptr` that belongs to the callee: a
+ * stream of the loop `on`, inside its turns; or, with `on` NULL, a stream of `runtime`, on a
+ * worker, one call at a time. If something has run out (`RT_EMFILE` and the like), `accepted` gets
+ * that error, connections wait, and a little later it goes on by itself. `drop(data)` runs when the
+ * listener is stopped or freed, or with the loop or the runtime.
+ * Returns `RT_PENDING`. Errors: `RT_EBUSY` if it is started, `RT_EINVAL`, `RT_EPERM` on another thread
+ * than that of `on`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop (with a runtime: any) @consumes data
+ */
+RT_API int rt_listener_start(rt_listener *listener, rt_runtime *runtime, rt_loop *on,
+        rt_done_fn accepted, void *data, rt_drop_fn drop);
+
+/* Ends what `rt_listener_start` began: on a loop no call comes after this; on a runtime one that is
+ * under way on another thread may still be, and `drop(data)` tells when it is over. Connections go
+ * on to be queued by the system; it can be started again. Stopping twice does nothing.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop (with a runtime: any)
+ */
+RT_API int rt_listener_stop(rt_listener *listener);
+
+/* Whether a listener that was started on a loop keeps `rt_loop_run` going (not 0), which it does at
+ * first.
+ * Errors: `RT_EINVAL`, also if it is not started on a loop, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads loop
+ */
+RT_API int rt_listener_set_ref(rt_listener *listener, int keeps_alive);
+
+/* Stops the listener, closes its socket, and gives the handle back. On another thread than its
+ * loop's that is done in the loop's next turn.
+ *
+ * @threads any @consumes listener
+ */
+RT_API void rt_listener_free(rt_listener *listener);
+
+/* == TCP: connecting ===================================================================== */
+
+/* A connection that is being made inside a task, to be polled by it. */
+typedef struct rt_connect rt_connect;
+
+/* An operation that is under way and can be cancelled. Freeing the handle leaves the operation
+ * alone.
+ */
+typedef struct rt_op rt_op;
+
+/* Asks for an operation to be cancelled: its callback comes with `RT_ECANCELED`, or with its real
+ * result if it has one. If it has ended, this does nothing.
+ * Errors: `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_op_cancel(rt_op *op);
+
+/* Gives the handle back. The operation goes on.
+ *
+ * @threads any @consumes op
+ */
+RT_API void rt_op_free(rt_op *op);
+
+/* Connects to `host`, a name or an address in figures, and `port`, and calls `connected` with a
+ * stream in `result->ptr` that belongs to the callee: a stream of the loop `on`, inside its turns; or,
+ * with `on` NULL, a stream of `runtime`, on a worker. Names are looked up on `runtime`, or on the
+ * runtime that is attached to `on`. All addresses of a name are tried, the families in turn, the next
+ * 250 ms after the one before or when that has failed (RFC 8305). `op` may be NULL.
+ * Returns `RT_PENDING`. The result's errors: `RT_ECONNREFUSED`, `RT_ETIMEDOUT`, `-ENETUNREACH` and what
+ * else the system says of the last address that was tried; `RT_EAI_NONAME` and so on;
+ * `RT_ECANCELED`. Errors of the call: `RT_ENORUNTIME` for a name without a runtime, `RT_EINVAL`,
+ * `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop (with a runtime: any) @consumes data
+ */
+RT_API int rt_tcp_connect(rt_runtime *runtime, rt_loop *on, const char *host, uint16_t port,
+        rt_done_fn connected, void *data, rt_drop_fn drop, rt_op **op);
+
+/* Begins to connect as `rt_tcp_connect` does, for a task that polls. Nothing happens before the first
+ * poll. `runtime` looks a name up; for an address in figures it may be NULL.
+ * Errors: `RT_ENORUNTIME` for a name without a runtime, `RT_EINVAL`, `RT_ESHUTDOWN`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_connect_new(rt_runtime *runtime, const char *host, uint16_t port,
+        rt_connect **connect);
+
+/* `RT_OK` and a stream of the task in `*stream` when it is connected, once, or `RT_PENDING`, and the
+ * waker of `cx` is woken when it is worth polling again.
+ * Errors: as the result of `rt_tcp_connect`; `RT_EINVAL`, also when it has ended before; `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_connect_poll(rt_connect *connect, rt_context *cx, rt_stream **stream);
+
+/* Gives up the connection if it is not made yet, and gives the handle back.
+ *
+ * @threads any @consumes connect
+ */
+RT_API void rt_connect_free(rt_connect *connect);
+
 /* == Initialisers ======================================================================== */
 
 /* Each sets the defaults: rt_runtime_options options = RT_RUNTIME_OPTIONS_INIT; */
@@ -868,6 +1209,7 @@ RT_API void rt_watch_free(rt_watch *watch);
 #define RT_SHUTDOWN_REPORT_INIT { sizeof(rt_shutdown_report), 0, 0, 0 }
 #define RT_LOOP_OPTIONS_INIT { sizeof(rt_loop_options), NULL }
 #define RT_SPAWN_OPTIONS_INIT { sizeof(rt_spawn_options), 0, 0, NULL }
+#define RT_LISTEN_OPTIONS_INIT { sizeof(rt_listen_options), 0, 0 }
 
 #ifdef __cplusplus
 }

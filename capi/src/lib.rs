@@ -15,14 +15,19 @@
 
 pub mod blocking;
 pub mod callback;
+pub mod connect;
 mod errno;
 pub mod event_loop;
 mod ffi;
 pub mod handle;
 mod home;
+pub mod listener;
 pub mod log;
+mod net;
 pub mod runtime;
 pub mod status;
+pub mod stream;
+pub mod stream_io;
 pub mod task;
 mod thread;
 pub mod timer;

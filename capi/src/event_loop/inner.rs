@@ -94,6 +94,11 @@ impl LoopInner {
         &self.handle
     }
 
+    /// The process that the loop was made in.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// The runtime that is attached.
     pub(crate) fn runtime(&self) -> Option<&Arc<Runtime>> {
         self.runtime.as_ref()

@@ -18,6 +18,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("blocking", "Blocking jobs"),
     ("timer", "Timers"),
     ("watch", "Descriptors"),
+    ("stream", "Streams"),
+    ("stream_io", "Streams: reading and writing"),
+    ("listener", "TCP: listening"),
+    ("connect", "TCP: connecting"),
 ];
 
 /// The folder of the workspace.
@@ -87,7 +91,7 @@ fn config() -> cbindgen::Config {
     };
     config.function.prefix = Some("RT_API".into());
     // Used by other sections only.
-    config.export.include = vec!["rt_drop_fn".into()];
+    config.export.include = vec!["rt_drop_fn".into(), "rt_buf".into()];
     config
 }
 
