@@ -545,15 +545,54 @@ unsafe extern "C" fn dealloc_timer(slf: Obj) {
 }
 
 #[inline]
-fn release(slf: Obj, list: &FreeList) {
+fn release(slf: Obj, list: &'static FreeList) {
     // SAFETY: the last reference has gone; nothing else can reach the object.
     unsafe {
         ffi::PyObject_GC_UnTrack(slf.cast());
     }
+    let nesting = &NESTING.0;
+    if nesting.depth.get() >= DEEPEST {
+        // SAFETY: see `Nesting`.
+        return unsafe { (*nesting.waiting.get()).push((slf, list)) };
+    }
+    nesting.depth.set(nesting.depth.get() + 1);
     for slot in slots(view(slf)) {
         slot.clear();
     }
     list.give_back(slf);
+    nesting.depth.set(nesting.depth.get() - 1);
+    if nesting.depth.get() == 0 {
+        release_waiting();
+    }
+}
+
+/// Handles that are being released inside the release of another one.
+struct Nesting {
+    depth: Cell<usize>,
+    /// Dead handles that were too deep down, and the lists that they go to.
+    waiting: UnsafeCell<Vec<(Obj, &'static FreeList)>>,
+}
+
+struct Global<T>(T);
+
+// SAFETY: as a free list: only touched under the GIL, and never across Python code.
+unsafe impl<T> Sync for Global<T> {}
+
+static NESTING: Global<Nesting> = Global(Nesting {
+    depth: Cell::new(0),
+    waiting: UnsafeCell::new(Vec::new()),
+});
+
+/// A chain of handles, each an argument of the next, is released this deep on the stack and the
+/// rest from a list, as CPython does it for its own containers.
+const DEEPEST: usize = 50;
+
+#[inline]
+fn release_waiting() {
+    // SAFETY: see `Nesting`; the borrow ends before anything is released.
+    while let Some((handle, list)) = unsafe { (*NESTING.0.waiting.get()).pop() } {
+        release(handle, list);
+    }
 }
 
 /// Makes both types. `repr` comes from asyncio's classes: they read the attributes above.

@@ -202,6 +202,16 @@ def test_handles_are_recycled_without_leaking(loop: libruntime.EventLoop) -> Non
     assert sys.getrefcount(argument) == before
 
 
+def test_a_long_chain_of_handles_is_released(loop: libruntime.EventLoop) -> None:
+    """Each is an argument of the next; releasing them one inside the other would end the stack."""
+    handle: Any = None
+    for i in range(200_000):
+        handle = loop.call_soon(id, handle) if i % 2 else loop.call_later(0, id, handle)
+    del handle
+    turn(loop)
+    turn(loop)
+
+
 def test_exception_goes_to_the_handler(
     loop: libruntime.EventLoop, reports: list[dict[str, Any]]
 ) -> None:

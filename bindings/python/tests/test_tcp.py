@@ -310,6 +310,41 @@ def test_mutable_data_is_copied(run: Run) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("keep", ["all", "some", "views", "hashes"])
+def test_bulk_data_that_is_kept_stays_as_it_was(run: Run, keep: str) -> None:
+    """Large reads go into recycled memory, unless somebody still holds it."""
+
+    class Keeper(Recorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kept: list[tuple[int, Any]] = []
+            self.received = 0
+
+        def data_received(self, data: bytes) -> None:
+            at, self.received = self.received, self.received + len(data)
+            if keep == "all" or (keep == "some" and len(self.kept) < at // 1_000_000):
+                self.kept.append((at, data))
+            elif keep == "views":
+                self.kept.append((at, memoryview(data)[1:]))
+            elif keep == "hashes":
+                assert hash(data) == hash(bytes(bytearray(data)))
+            assert data == message[at : self.received]
+            self.note("data")
+
+    async def main() -> None:
+        client, server, listener = await connected(server=Keeper)
+        client.transport.write(message)
+        await server.until(lambda: server.received == len(message))
+        await finish(client, server, listener)
+        for at, data in server.kept:
+            at += keep == "views"
+            assert data == message[at : at + len(data)]
+
+    block = bytes(range(251)) * 4
+    message = b"".join(i.to_bytes(4, "big") + block for i in range(8000))
+    run(main())
+
+
 @pytest.mark.parametrize("data", ["text", 3, None, [1], object()])
 def test_only_bytes_can_be_written(run: Run, data: Any) -> None:
     async def main() -> None:

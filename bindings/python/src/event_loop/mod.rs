@@ -17,6 +17,7 @@ mod watchers;
 use std::cell::{Cell, OnceCell, RefCell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi;
 
@@ -74,6 +75,8 @@ pub(crate) struct LoopState {
     watchers: Watchers,
     /// The transports by descriptor; one reference for each.
     transports: RefCell<Vec<Obj>>,
+    /// The block of the next bulk read, see `transport::bulk`.
+    pub(crate) spare_block: Slot,
     read_buffer: OnceCell<Box<UnsafeCell<[u8; READ_SIZE]>>>,
 }
 
@@ -101,6 +104,7 @@ impl LoopState {
             task_factory: Slot::empty(),
             watchers: Watchers::new(),
             transports: RefCell::new(Vec::new()),
+            spare_block: Slot::empty(),
             read_buffer: OnceCell::new(),
         })
     }
@@ -138,9 +142,14 @@ impl LoopState {
     /// Wakes the loop's thread if it waits. At most one wake is under way at a time.
     #[inline]
     pub(crate) fn wake(&self) {
-        if self.asleep.replace(false)
-            && let Some(driver) = &*self.driver.borrow()
-        {
+        if self.asleep.replace(false) {
+            self.wake_driver();
+        }
+    }
+
+    #[cold]
+    fn wake_driver(&self) {
+        if let Some(driver) = &*self.driver.borrow() {
             driver.wake();
         }
     }
@@ -200,6 +209,7 @@ impl LoopState {
         }
         self.fatal.clear();
         self.task_factory.clear();
+        self.spare_block.clear();
     }
 }
 
@@ -262,6 +272,9 @@ unsafe extern "C" fn traverse(slf: Obj, visit: ffi::visitproc, arg: *mut c_void)
     let mut result = show(kind);
     if result == 0 {
         result = show(state.task_factory.get());
+    }
+    if result == 0 {
+        result = show(state.fatal.get());
     }
     if result == 0 {
         result = state.ready.visit(&mut show);
@@ -406,6 +419,18 @@ unsafe extern "C" fn wake(slf: Obj, _: Obj) -> Obj {
     })
 }
 
+/// The type, kept for checks; set once, when it is made.
+static LOOP_TYPE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
+/// Refuses anything but a loop of this package.
+pub(crate) fn check(event_loop: Obj) -> PyRes<()> {
+    // SAFETY: a live object and a live type.
+    if unsafe { ffi::PyObject_TypeCheck(event_loop, LOOP_TYPE.load(Ordering::Relaxed)) } == 0 {
+        return py::raise(py::type_error(), c"a libruntime.EventLoop is required");
+    }
+    Ok(())
+}
+
 /// Makes the type.
 pub(crate) fn make_type() -> PyRes<Ref> {
     let builder = TypeBuilder::new(
@@ -430,5 +455,9 @@ pub(crate) fn make_type() -> PyRes<Ref> {
     let builder = schedule::methods(builder);
     let builder = tasks::methods(builder);
     let builder = turn::methods(builder);
-    watchers::methods(builder).build(None)
+    let made = watchers::methods(builder).build(None)?;
+    // SAFETY: a live type; the reference is kept for the life of the process.
+    let kept = unsafe { Ref::borrowed(made.as_ptr()) };
+    LOOP_TYPE.store(kept.into_ptr().cast(), Ordering::Relaxed);
+    Ok(made)
 }

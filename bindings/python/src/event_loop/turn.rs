@@ -46,17 +46,25 @@ unsafe extern "C" fn run(slf: Obj, _: Obj) -> Obj {
         if state.running.replace(true) {
             return py::raise(py::runtime_error(), c"This event loop is already running");
         }
+        let _running = Running(state);
         state.polled_at.set(0);
-        let outcome = loop {
-            let outcome = turn(event_loop);
-            if outcome.is_err() || state.stopping.get() {
-                break outcome;
+        loop {
+            turn(event_loop)?;
+            if state.stopping.get() {
+                return Ok(());
             }
-        };
-        state.running.set(false);
-        state.stopping.set(false);
-        outcome
+        }
     })
+}
+
+/// Ends a run however it is left.
+struct Running<'a>(&'a LoopState);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running.set(false);
+        self.0.stopping.set(false);
+    }
 }
 
 fn turn(event_loop: &LoopObject) -> PyRes<()> {

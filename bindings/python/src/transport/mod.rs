@@ -10,6 +10,7 @@
 //! `_call_connection_lost`; a fatal error or `abort()` does so at once. That method (Python's) closes
 //! the socket and calls `_release`, after which the transport is inert.
 
+mod bulk;
 mod queue;
 mod read;
 mod write;
@@ -60,6 +61,10 @@ impl Flags {
     const READ_EOF: Flags = Flags(256);
     /// `_drained` is to be called when the queue is empty.
     const TELL_DRAINED: Flags = Flags(512);
+    /// The last read was large: the next one is a bulk read.
+    const BULK: Flags = Flags(1024);
+    /// The protocol has kept the result of a bulk read: no more of them.
+    const KEEPS: Flags = Flags(2048);
 }
 
 pub(crate) struct TransportState {
@@ -278,8 +283,14 @@ fn on_event(transport: Obj, ready: Ready) {
     if ready.writable() && state.has(Flags::BLOCKED) {
         state.send_blocked(transport);
     }
-    if ready.readable() {
+    if !ready.readable() {
+        return;
+    }
+    if state.is_reading() {
         state.receive(transport);
+    } else if let Err(raised) = state.update_watch(transport) {
+        // Pausing leaves the watch as it is until data comes: most pauses end before.
+        state.fail(transport, raised, "Fatal read error on socket transport");
     }
 }
 
@@ -308,6 +319,7 @@ unsafe extern "C" fn attach(slf: Obj, args: *mut Obj, nargs: isize) -> Obj {
         let &[event_loop, sock, fd, protocol, extra] = args else {
             return py::raise(py::type_error(), c"_attach() takes five arguments");
         };
+        event_loop::check(event_loop)?;
         let state = TransportState::of(slf);
         // SAFETY: live objects.
         unsafe {
@@ -362,8 +374,9 @@ unsafe extern "C" fn pause_reading(slf: Obj, _: Obj) -> Obj {
         if !state.is_reading() {
             return Ok(());
         }
+        // The watch is told when data comes, see `on_event`.
         state.set(Flags::PAUSED, true);
-        state.update_watch(slf)
+        Ok(())
     })
 }
 

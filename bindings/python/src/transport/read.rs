@@ -5,8 +5,10 @@ use std::ptr;
 
 use pyo3::ffi;
 
+use super::bulk::{BULK, Block};
 use super::{Flags, TransportState};
 use crate::driver::last_errno;
+use crate::event_loop;
 use crate::globals::names;
 use crate::py::{self, Obj, PyRes, Raised, Ref};
 
@@ -31,21 +33,64 @@ impl TransportState {
         let protocol = unsafe { Ref::borrowed(self.protocol.get()) };
         if self.has(Flags::BUFFERED) {
             self.receive_buffered(transport, &protocol);
+        } else if self.has(Flags::BULK) && !self.has(Flags::KEEPS) {
+            self.receive_bulk(transport, &protocol);
         } else {
             self.receive_bytes(transport, &protocol);
+        }
+    }
+
+    /// A read into the loop's large block, given to the protocol without a copy.
+    #[cold]
+    fn receive_bulk(&self, transport: Obj, protocol: &Ref) {
+        let Some(event_loop) = self.event_loop.cloned() else {
+            return;
+        };
+        let spare = &event_loop::object(event_loop.as_ptr()).state.spare_block;
+        let received = Block::take(spare).and_then(|mut block| {
+            let received = recv(self.fd.get(), block.room());
+            if let Ok(Received::Filled(count)) = received
+                && count >= BULK
+            {
+                return Ok(Received::Data(block.fill(count)));
+            }
+            let received = match received {
+                Ok(Received::Filled(count)) => exact(&block.room()[..count]),
+                other => other,
+            };
+            self.set(Flags::BULK, false);
+            block.give_back(spare);
+            received
+        });
+        match received {
+            Ok(Received::Data(data)) => {
+                let bulk = self.has(Flags::BULK);
+                self.give(transport, protocol, &data);
+                if bulk {
+                    match Block::recover(data) {
+                        Some(block) => block.give_back(spare),
+                        None => self.set(Flags::KEEPS, true),
+                    }
+                }
+            }
+            Ok(other) => self.received_other(transport, other),
+            Err(raised) => self.fail(transport, raised, "Fatal read error on socket transport"),
+        }
+    }
+
+    #[inline]
+    fn give(&self, transport: Obj, protocol: &Ref, data: &Ref) {
+        let args = [protocol.as_ptr(), data.as_ptr()];
+        if let Err(raised) = self.call_protocol(names().data_received, args) {
+            let message = "Fatal error: protocol.data_received() call failed.";
+            self.fail(transport, raised, message);
         }
     }
 
     #[inline]
     fn receive_bytes(&self, transport: Obj, protocol: &Ref) {
         match self.recv_bytes() {
-            Ok(Received::Data(data)) => {
-                let args = [protocol.as_ptr(), data.as_ptr()];
-                if let Err(raised) = self.call_protocol(names().data_received, args) {
-                    let message = "Fatal error: protocol.data_received() call failed.";
-                    self.fail(transport, raised, message);
-                }
-            }
+            Ok(Received::Data(data)) => self.give(transport, protocol, &data),
             Ok(other) => self.received_other(transport, other),
             Err(raised) => self.fail(transport, raised, "Fatal read error on socket transport"),
         }
@@ -70,15 +115,13 @@ impl TransportState {
         let Some(state) = self.event_loop() else {
             return Ok(Received::Nothing);
         };
-        // SAFETY: nothing between here and the copy runs Python code; the bytes object is made
-        // from initialised storage.
+        // SAFETY: nothing between here and the copy runs Python code.
         unsafe {
             let buffer = state.read_buffer();
             match recv(self.fd.get(), buffer)? {
                 Received::Filled(count) => {
-                    let data =
-                        ffi::PyBytes_FromStringAndSize(buffer.as_ptr().cast(), count as isize);
-                    Ref::owned(data).map(Received::Data)
+                    self.set(Flags::BULK, count >= BULK);
+                    exact(&buffer[..count])
                 }
                 other => Ok(other),
             }
@@ -132,6 +175,15 @@ impl TransportState {
             -1 => Err(Raised),
             _ => Ok(buffer),
         }
+    }
+}
+
+/// A `bytes` object with a copy of `data`.
+fn exact(data: &[u8]) -> PyRes<Received> {
+    // SAFETY: the slice is readable for its length.
+    unsafe {
+        let bytes = ffi::PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len() as isize);
+        Ref::owned(bytes).map(Received::Data)
     }
 }
 
