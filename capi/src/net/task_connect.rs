@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use libruntime_core::reactor::AsyncFd;
+use libruntime_core::net::AsyncFd;
 use libruntime_core::runtime::Handle;
 use libruntime_core::task::AbortHandle;
 use libruntime_core::time::{Sleep, sleep};
@@ -86,10 +86,10 @@ impl Race {
 }
 
 /// `WouldBlock` while it is being connected.
-fn connected(socket: &OwnedFd) -> io::Result<((), bool)> {
+fn connected(socket: &OwnedFd) -> io::Result<()> {
     sys::connect_error(socket.as_fd())?;
     match sys::address(socket.as_fd(), true) {
-        Ok(_) => Ok(((), false)),
+        Ok(_) => Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
             Err(io::Error::from(io::ErrorKind::WouldBlock))
         }

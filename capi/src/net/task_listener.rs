@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use libruntime_core::reactor::AsyncFd;
+use libruntime_core::net::AsyncFd;
 use libruntime_core::runtime::Handle;
 use libruntime_core::task::AbortHandle;
 use libruntime_core::time::sleep;
@@ -31,7 +31,7 @@ impl TaskListener {
             loop {
                 match sys::accept(socket.as_raw_fd()) {
                     Err(error) if sys::is_of_one_connection(&error) => {}
-                    accepted => return accepted.map(|connection| (connection, false)),
+                    accepted => return accepted,
                 }
             }
         })

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use libruntime_core::reactor::AsyncFd;
+use libruntime_core::net::AsyncFd;
 use libruntime_core::runtime::Handle;
 use libruntime_core::task::AbortHandle;
 
@@ -144,10 +144,9 @@ impl TaskStream {
         self.open()?;
         let polled = self
             .fd
-            .poll_read_with(&mut Context::from_waker(waker), |fd| {
+            .poll_receive_with(&mut Context::from_waker(waker), len, |fd| {
                 // SAFETY: passed on from the caller.
-                let n = unsafe { sys::recv(fd.as_raw_fd(), buffer, len)? };
-                Ok((n, n < len))
+                unsafe { sys::recv(fd.as_raw_fd(), buffer, len) }
             });
         polled.map(|read| match read {
             Ok(0) if len > 0 => Err(Error::Eof),
@@ -168,10 +167,9 @@ impl TaskStream {
         let total = pieces::total(&bufs[..bufs.len().min(MAX_BUFS)]);
         let polled = self
             .fd
-            .poll_write_with(&mut Context::from_waker(waker), |fd| {
+            .poll_send_with(&mut Context::from_waker(waker), total, |fd| {
                 // SAFETY: passed on from the caller.
-                let n = unsafe { sys::send(fd.as_raw_fd(), bufs)? };
-                Ok((n, n < total))
+                unsafe { sys::send(fd.as_raw_fd(), bufs) }
             });
         polled.map_err(Error::from)
     }
@@ -409,7 +407,7 @@ impl TaskStream {
                     count += 1;
                 }
                 // SAFETY: whoever submitted the writes keeps their memory until they have ended.
-                unsafe { sys::send(fd.as_raw_fd(), &bufs[..count]) }.map(|n| (n, false))
+                unsafe { sys::send(fd.as_raw_fd(), &bufs[..count]) }
             });
             let (finished, result) = match polled {
                 Poll::Pending => return Poll::Pending,

@@ -35,11 +35,13 @@
 //! ```
 
 mod addr;
+mod async_fd;
 mod listener;
 mod socket;
 mod stream;
 mod sys;
 
 pub use addr::ToSocketAddrs;
+pub use async_fd::AsyncFd;
 pub use listener::TcpListener;
 pub use stream::TcpStream;

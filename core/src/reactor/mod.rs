@@ -6,8 +6,6 @@
 //! An [`EventLoop`](crate::event_loop::EventLoop) is its own waiter, and passes on what is not for
 //! its own watches.
 
-#[cfg(not(loom))]
-mod async_fd;
 mod driver;
 mod interest;
 pub(crate) mod scheduled_io;
@@ -15,8 +13,6 @@ pub(crate) mod sys;
 pub(crate) mod token;
 mod waker_slot;
 
-#[cfg(not(loom))]
-pub use async_fd::AsyncFd;
 pub(crate) use driver::{Handle, Reactor, Registration, closed};
 pub use interest::{Interest, Ready};
 pub(crate) use scheduled_io::Direction;
