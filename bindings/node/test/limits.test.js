@@ -27,6 +27,7 @@ test('no descriptors left: the listener tells it, rests, and loses no connection
         }
       } else if (said.error !== undefined) {
         assert.equal(said.same, true);
+        if (errors.length === 0) assert.ok(said.turns < 50, `it spins: ${said.turns} turns`);
         errors.push(said.error);
         // Those that were accepted speak only now: before, they would have been served and gone.
         if (errors.length === 1) sockets.forEach((socket) => socket.end('x'));

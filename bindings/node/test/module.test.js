@@ -3,13 +3,14 @@
 
 const assert = require('node:assert/strict');
 const { execFile } = require('node:child_process');
-const { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } = require('node:fs');
+const { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } = require('node:fs');
 const http = require('node:http');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
 const { test } = require('node:test');
 
 const libruntime = require('libruntime');
+const { candidates } = require('../lib/platform.js');
 
 const PACKAGE = join(__dirname, '..');
 const EXAMPLES = join(PACKAGE, '..', '..', 'examples', 'node');
@@ -66,6 +67,31 @@ test('a missing native library is named, with what to do', async (t) => {
   const { stdout } = await node(['-e', program]);
   assert.match(stdout, /^ERR_LIBRUNTIME_UNSUPPORTED .*libruntime\.linux-\w+-gnu\.node .*npm run build/);
 });
+
+test('the native library is never unmapped', { skip: process.platform !== 'linux' }, () => {
+  // Threads and thread-local destructors may be in its code when the last environment that uses it ends.
+  const elf = readFileSync(join(PACKAGE, candidates().find((name) => existsSync(join(PACKAGE, name)))));
+  assert.equal(dynamicEntry(elf, DT_FLAGS_1) & DF_1_NODELETE, DF_1_NODELETE);
+});
+
+const PT_DYNAMIC = 2;
+const DT_FLAGS_1 = 0x6ffffffb;
+const DF_1_NODELETE = 8;
+
+/** The value of an entry of the dynamic section of a 64-bit little-endian ELF file, or 0. */
+function dynamicEntry(elf, tag) {
+  const headers = Number(elf.readBigUInt64LE(0x20));
+  const [size, count] = [elf.readUInt16LE(0x36), elf.readUInt16LE(0x38)];
+  for (let header = headers; header < headers + size * count; header += size) {
+    if (elf.readUInt32LE(header) !== PT_DYNAMIC) continue;
+    const start = Number(elf.readBigUInt64LE(header + 0x08));
+    const end = start + Number(elf.readBigUInt64LE(header + 0x20));
+    for (let at = start; at < end; at += 16) {
+      if (elf.readBigUInt64LE(at) === BigInt(tag)) return Number(elf.readBigUInt64LE(at + 8));
+    }
+  }
+  return 0;
+}
 
 /** Runs a program of examples/node from a copy whose `require('libruntime')` leads here. */
 function examples(t) {

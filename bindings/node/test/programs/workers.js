@@ -7,15 +7,19 @@ const { Worker, isMainThread, parentPort, workerData } = require('node:worker_th
 
 const HOST = '127.0.0.1';
 
-/** Starts a worker that does `role`; resolves with it, its first message and a promise of its end. */
+/** Starts a worker that does `role`; resolves with it, its first message and promises of its end: of its
+ *  exit code, and of the exception that ends it. */
 function start(role, data) {
   const worker = new Worker(__filename, { workerData: { role, data } });
   const exited = new Promise((resolve) => {
     worker.once('exit', resolve);
   });
+  const failed = new Promise((resolve) => {
+    worker.once('error', resolve);
+  });
   return new Promise((resolve, reject) => {
-    worker.once('error', reject);
-    worker.once('message', (message) => resolve({ worker, message, exited }));
+    failed.then(reject);
+    worker.once('message', (message) => resolve({ worker, message, exited, failed }));
   });
 }
 
@@ -218,10 +222,8 @@ const cases = {
   },
 
   async uncaught() {
-    const { worker } = await start('throws');
-    const error = await new Promise((resolve) => {
-      worker.once('error', resolve);
-    });
+    const { failed } = await start('throws');
+    const error = await failed;
     await echoOnce();
     console.log(`${error.message} ok`);
   },
