@@ -28,6 +28,59 @@ static rt_loop *new_loop(void)
     check(rt_loop_new(NULL, &loop), "rt_loop_new");
     return loop;
 }
+/* ---- echo ---- */
+
+static void on_written(void *data, const rt_result *result)
+{
+    (void)result; /* an error ends the reading too */
+    free(data);
+}
+
+/* What the socket does not take at once is copied and queued. */
+static void on_received(void *data, const rt_result *result)
+{
+    rt_stream *stream = data;
+    if (result->status < 0) {
+        rt_stream_free(stream);
+        return;
+    }
+    size_t n = (size_t)result->n, sent = 0;
+    int rc = rt_stream_try_write(stream, result->ptr, n, &sent);
+    if (sent == n)
+        return;
+    if (rc < 0 && rc != RT_EAGAIN) {
+        rt_stream_free(stream);
+        return;
+    }
+    char *copy = malloc(n - sent);
+    die_if(!copy, "malloc");
+    memcpy(copy, (char *)result->ptr + sent, n - sent);
+    if (rt_stream_write(stream, copy, n - sent, NULL, on_written, copy, NULL) != RT_PENDING)
+        free(copy);
+}
+
+static void on_accepted(void *data, const rt_result *result)
+{
+    (void)data;
+    check(result->status, "accept");
+    rt_stream_set_nodelay(result->ptr, 1);
+    check(rt_stream_read_start(result->ptr, on_received, result->ptr, NULL), "rt_stream_read_start");
+}
+
+static void echo(rt_loop *loop)
+{
+    rt_listener *listener;
+    char host[64];
+    uint16_t port;
+    check(rt_tcp_listen("127.0.0.1", 0, NULL, &listener), "rt_tcp_listen");
+    check(rt_listener_local_addr(listener, host, sizeof host, &port), "rt_listener_local_addr");
+    check(rt_listener_start(listener, NULL, loop, on_accepted, NULL, NULL), "rt_listener_start");
+    printf("listening %s:%d\n", host, port);
+    fflush(stdout);
+    check(rt_loop_run(loop), "rt_loop_run");
+    rt_listener_free(listener);
+}
+
 /* ---- timers ---- */
 
 static void on_never(void *data)
@@ -151,7 +204,9 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     rt_loop *loop = new_loop();
-    if (strcmp(name, "timer-cancel") == 0)
+    if (strcmp(name, "echo") == 0)
+        echo(loop);
+    else if (strcmp(name, "timer-cancel") == 0)
         timer_cancel(loop);
     else if (strcmp(name, "timer-fire") == 0)
         timer_fire(loop);
