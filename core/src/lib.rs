@@ -5,6 +5,7 @@
 
 mod blocking;
 mod context;
+#[cfg(not(loom))]
 pub mod event_loop;
 mod executor;
 #[cfg(not(loom))]

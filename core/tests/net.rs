@@ -1,4 +1,4 @@
-//! TCP on a runtime of one, two and four workers.
+//! TCP on a runtime of one, two and four workers, and on an event loop with a runtime attached.
 
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+use libruntime_core::event_loop::EventLoop;
 use libruntime_core::net::{TcpListener, TcpStream};
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::spawn;
@@ -22,7 +23,7 @@ fn runtime(workers: usize) -> Runtime {
         .expect("a runtime")
 }
 
-/// Makes each function a test on one, two and four workers.
+/// Makes each function a test on one, two and four workers, and on an event loop.
 macro_rules! on_runtimes {
     ($(async fn $name:ident() $body:block)*) => {
         $(mod $name {
@@ -36,6 +37,12 @@ macro_rules! on_runtimes {
             #[test] fn on_one_worker() { run(1) }
             #[test] fn on_two_workers() { run(2) }
             #[test] fn on_four_workers() { run(4) }
+            #[test] fn on_an_event_loop() {
+                let runtime = runtime(1);
+                let el = EventLoop::new().expect("a loop");
+                el.set_runtime(Some(runtime.handle().clone()));
+                el.block_on(body()).expect("blocked");
+            }
         })*
     };
 }

@@ -1,4 +1,4 @@
-//! Timers on a runtime of one, two and four workers.
+//! Timers on a runtime of one, two and four workers, and on an event loop with a runtime attached.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use libruntime_core::event_loop::EventLoop;
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::time::{
     MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
@@ -22,7 +23,7 @@ fn runtime(workers: usize) -> Runtime {
         .expect("a runtime")
 }
 
-/// Makes each function a test on one, two and four workers.
+/// Makes each function a test on one, two and four workers, and on an event loop.
 macro_rules! on_runtimes {
     ($(async fn $name:ident() $body:block)*) => {
         $(mod $name {
@@ -36,6 +37,12 @@ macro_rules! on_runtimes {
             #[test] fn on_one_worker() { run(1) }
             #[test] fn on_two_workers() { run(2) }
             #[test] fn on_four_workers() { run(4) }
+            #[test] fn on_an_event_loop() {
+                let runtime = runtime(1);
+                let el = EventLoop::new().expect("a loop");
+                el.set_runtime(Some(runtime.handle().clone()));
+                el.block_on(body()).expect("blocked");
+            }
         })*
     };
 }
@@ -230,13 +237,9 @@ fn a_thread_that_blocks_wakes_the_sleeping_worker_that_keeps_its_timers() {
 #[test]
 fn a_sleep_may_outlive_its_runtime() {
     let runtime = runtime(1);
-    let kept: Pin<Box<Sleep>> = runtime
-        .block_on(async {
-            let mut kept = Box::pin(sleep(HOUR));
-            assert!(poll_once(kept.as_mut()).is_pending());
-            kept
-        })
-        .expect("entered");
+    let mut kept: Pin<Box<Sleep>> = Box::pin(sleep(HOUR));
+    let polled = runtime.block_on(async { poll_once(kept.as_mut()).is_pending() });
+    assert!(polled.expect("entered"));
     drop(runtime);
     drop(kept);
 }

@@ -15,16 +15,19 @@ use super::shared::{Message, Shared};
 use super::timer::Timers;
 use super::watch::{Found, WatchTable};
 use super::{Hooks, Turn};
-use crate::reactor::Ready;
+use crate::context::Driver;
 use crate::reactor::sys::{Alarm, Bell, Events, Mode, Poller};
 use crate::reactor::token::{self, Token, WatchKey};
+use crate::reactor::{self, Ready};
+use crate::time::TimerQueue;
 
 type OnPanic = Rc<dyn Fn(Box<dyn Any + Send>)>;
 
 pub(super) struct Core {
     pub(super) shared: Arc<Shared>,
-    /// `None` once the loop is gone, for handles on it may live on.
-    poller: RefCell<Option<Poller>>,
+    /// What the loop waits on, and what its tasks register with. `None` once the loop is gone, for
+    /// handles on it may live on.
+    driver: RefCell<Option<Driver>>,
     closed: Cell<bool>,
     events: RefCell<Events>,
     pub(super) watches: RefCell<WatchTable>,
@@ -55,9 +58,15 @@ impl Core {
     pub(super) fn new() -> io::Result<Rc<Core>> {
         let poller = Poller::new()?;
         let bell = Bell::new(&poller, token::BELL)?;
+        let shared = Shared::new(bell);
+        let waker = shared.clone();
+        let driver = Driver {
+            reactor: reactor::Handle::of(poller, None),
+            timers: TimerQueue::new(move || waker.wake()),
+        };
         Ok(Rc::new(Core {
-            shared: Shared::new(bell),
-            poller: RefCell::new(Some(poller)),
+            shared,
+            driver: RefCell::new(Some(driver)),
             closed: Cell::new(false),
             events: RefCell::new(Events::new()),
             watches: RefCell::default(),
@@ -77,8 +86,13 @@ impl Core {
 
     /// The set that the loop waits on. Only called while the loop is there.
     pub(super) fn poller(&self) -> Ref<'_, Poller> {
-        Ref::map(self.poller.borrow(), |poller| {
-            poller.as_ref().expect("the loop is there")
+        Ref::map(self.driver(), |driver| driver.reactor.poller())
+    }
+
+    /// Only called while the loop is there.
+    pub(super) fn driver(&self) -> Ref<'_, Driver> {
+        Ref::map(self.driver.borrow(), |driver| {
+            driver.as_ref().expect("the loop is there")
         })
     }
 
@@ -156,6 +170,7 @@ impl Core {
         self.timers.advance();
         self.deliver_messages();
         self.fire_timers();
+        self.wake_sleepers();
         self.dispatch_events();
         if self.haunted.take() {
             self.exorcise()?;
@@ -173,7 +188,9 @@ impl Core {
             Some(next) => Some(timeout.map_or(next, |timeout| timeout.min(next))),
             None => timeout,
         };
-        let poller = self.poller();
+        let driver = self.driver();
+        driver.reactor.free_dead();
+        let poller = driver.reactor.poller();
         let mut events = self.events.borrow_mut();
         if timeout == Some(Duration::ZERO) {
             return poller.wait(&mut events, timeout);
@@ -193,8 +210,25 @@ impl Core {
         if self.more.get() || self.tasks.any_ready() || self.shared.wake.is_notified() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.timers.next_deadline()?;
+        let deadline = self.next_deadline()?;
         Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// When the next timer is due, of a callback or of a future.
+    fn next_deadline(&self) -> Option<Instant> {
+        let callback = self.timers.next_deadline();
+        let sleeper = self.driver().timers.next_deadline();
+        match (callback, sleeper) {
+            (Some(callback), Some(sleeper)) => Some(callback.min(sleeper)),
+            (callback, sleeper) => callback.or(sleeper),
+        }
+    }
+
+    fn wake_sleepers(&self) {
+        let driver = self.driver();
+        if !driver.timers.is_empty() {
+            driver.timers.process(Instant::now());
+        }
     }
 
     fn deliver_messages(&self) {
@@ -221,7 +255,11 @@ impl Core {
                         embedding.set_for = None;
                     }
                 }
-                Some(Token::Bell | Token::Registration(_)) | None => {}
+                // SAFETY: this turn's wait reported it, and `free_dead` is called before waits only.
+                Some(Token::Registration(address)) => unsafe {
+                    self.driver().reactor.dispatch(address, event.ready);
+                },
+                Some(Token::Bell) | None => {}
             }
         }
     }
@@ -250,7 +288,7 @@ impl Core {
     #[cold]
     fn exorcise(&self) -> io::Result<()> {
         let watches = self.watches.borrow();
-        self.poller().replace_set(|filler| {
+        self.driver().reactor.replace_set(|filler| {
             self.shared
                 .with_bell(|bell| bell.refill(filler, token::BELL));
             if let Some(Embedding {
@@ -286,7 +324,7 @@ impl Core {
         if self.embedding.borrow().is_some() {
             if more {
                 self.shared.ring_bell();
-            } else if let Some(deadline) = self.timers.next_deadline() {
+            } else if let Some(deadline) = self.next_deadline() {
                 self.set_alarm(deadline)?;
             }
         }
@@ -301,10 +339,10 @@ impl Core {
                 alarm,
                 set_for: None,
             });
-            if self.more.get() || self.shared.wake.is_notified() {
+            if self.next_timeout() == Some(Duration::ZERO) {
                 self.shared.ring_bell();
             }
-            if let Some(deadline) = self.timers.next_deadline() {
+            if let Some(deadline) = self.next_deadline() {
                 self.set_alarm(deadline)?;
             }
         }
@@ -332,7 +370,7 @@ impl Core {
 
     /// A task was queued on the loop's own thread. Inside a turn the turn's end sees to it.
     pub(super) fn task_queued(&self) {
-        if !self.turning.get() {
+        if !self.turning.get() && (self.embedding.borrow().is_some() || self.shared.has_notify()) {
             self.shared.wake();
         }
     }
@@ -350,7 +388,6 @@ impl Core {
         }
         if self.embedding.borrow().is_some() {
             let armed = self
-                .timers
                 .next_deadline()
                 .map_or(Ok(()), |next| self.set_alarm(next));
             if armed.is_err() {
@@ -378,7 +415,10 @@ impl Core {
         self.contain(move || drop(hooks));
         self.embedding.take();
         // Last: a destructor above may have stopped a watch or a timer.
-        self.poller.take();
+        if let Some(driver) = self.driver.take() {
+            driver.timers.close();
+            driver.reactor.close();
+        }
         let on_panic = self.on_panic.take();
         let _ = catch_unwind(AssertUnwindSafe(move || drop(on_panic)));
     }

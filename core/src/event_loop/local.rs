@@ -118,15 +118,31 @@ impl Tasks {
 }
 
 impl Core {
-    /// Does `f` as a turn does its work: wakes of local tasks stay on this thread, and `spawn`
-    /// finds the attached runtime.
+    /// Does `f` as a turn does its work: wakes of local tasks stay on this thread, timers and sockets
+    /// find this loop, and `spawn` finds the attached runtime.
     pub(super) fn inside<R>(&self, f: impl FnOnce() -> R) -> R {
         let _current = Current::enter(self);
+        let driver = self.driver();
+        let _driver = context::enter_driver(&driver, true);
         let runtime = self.tasks.runtime.borrow().clone();
         let _entered = runtime
             .as_ref()
             .map(|runtime| context::enter(runtime.shared()));
         f()
+    }
+
+    fn spawn_local<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        // SAFETY: a Notified of this task is only run or dropped by the loop: in its turns, and in
+        // its drop. What a loop holds moves from thread to thread only all together. The scheduler
+        // is an Arc of what is Send and Sync.
+        let (task, handle) = unsafe { new_local_task(future, LocalScheduler(self.shared.clone())) };
+        self.tasks.spawned(task);
+        self.task_queued();
+        handle
     }
 
     /// Polls tasks that are ready, a bounded number.
@@ -176,6 +192,22 @@ impl Core {
     }
 }
 
+/// Starts a task on the loop whose turn it is; see [`EventLoop::spawn_local`].
+///
+/// # Panics
+/// Outside of a turn, and of what a loop blocks on.
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    // SAFETY: a guard that borrows the loop is alive further down this thread's stack.
+    let current = unsafe { CURRENT.get().as_ref() };
+    let core = current.expect("spawn_local was called outside of an event loop's turn");
+    core.spawn_local(future)
+}
+
 impl EventLoop {
     /// Starts a task on this loop. It is polled in the loop's turns; its future need not be `Send`.
     ///
@@ -186,14 +218,7 @@ impl EventLoop {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let core = self.core();
-        // SAFETY: a Notified of this task is only run or dropped by the loop: in its turns, and in
-        // its drop. What a loop holds moves from thread to thread only all together. The scheduler
-        // is an Arc of what is Send and Sync.
-        let (task, handle) = unsafe { new_local_task(future, LocalScheduler(core.shared.clone())) };
-        core.tasks.spawned(task);
-        core.task_queued();
-        handle
+        self.core().spawn_local(future)
     }
 
     /// Turns the loop until `future` is ready, which is polled on this thread between two turns.

@@ -1,4 +1,4 @@
-//! A loop with one owner thread: descriptors, timers and cross-thread work, in turns.
+//! A loop with one owner thread: descriptors, timers, tasks and cross-thread work, in turns.
 //!
 //! An [`EventLoop`] can be run ([`run`](EventLoop::run)), driven from outside
 //! ([`turn`](EventLoop::turn)), or slept on by a host: [`backend_fd`](EventLoop::backend_fd) is
@@ -29,10 +29,9 @@ mod core;
 mod handle;
 mod local;
 mod shared;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 mod timer;
-mod wake;
 mod watch;
 
 use std::any::Any;
@@ -45,7 +44,7 @@ use std::time::Duration;
 
 use self::core::Core;
 pub use handle::{KeepAlive, LoopClosed, LoopHandle};
-pub use local::BlockOnError;
+pub use local::{BlockOnError, spawn_local};
 pub use timer::LoopTimer;
 pub use watch::Watch;
 
@@ -177,8 +176,8 @@ impl EventLoop {
         self.core.next_timeout()
     }
 
-    /// Sets a function that is called when a turn becomes necessary: by a wake, a post, or a timer
-    /// set between turns. It is called on the thread that causes that, at most once until the next
+    /// Sets a function that is called when a turn becomes necessary: by a wake, a post, or a timer or
+    /// a task that is added between turns. It is called on the thread that causes that, at most once until the next
     /// turn. It is not called for descriptors, which nobody watches between turns, nor when a turn
     /// returns [`Turn::More`].
     ///

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::wake::{Gate, WakeState};
 use crate::reactor::sys::Bell;
+use crate::reactor::wake_state::{Gate, WakeState};
 use crate::task::Notified;
 
 /// A function that a host is woken with. Boxed twice, for an atomic pointer holds one word.

@@ -344,7 +344,7 @@ impl std::fmt::Debug for LoopTimer {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -29,7 +29,7 @@
 //!     let mut text = String::new();
 //!     stream.read_to_string(&mut text).await?;
 //!     assert_eq!(text, "hello");
-//!     server.await?
+//!     server.await.expect("the server's task")
 //! })??;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::scheduled_io::{Direction, ScheduledIo, Seen};
-use super::sys::{Bell, Events, Mode, Poller};
+use super::sys::{Bell, Events, Filler, Mode, Poller};
 use super::token::{self, Token};
 use super::{Interest, Ready};
 use crate::shim::sync::Mutex;
@@ -163,12 +163,19 @@ impl Handle {
         }
     }
 
-    /// Calls `f` for each live registration, which stay what they are in the meantime.
-    pub(crate) fn for_each_live(&self, mut f: impl FnMut(RawFd, u64, Interest)) {
+    /// Puts a new set under the old one's number, with every registration in it and what `fill`
+    /// adds; see the system module on ghosts.
+    #[cold]
+    pub(crate) fn replace_set(&self, fill: impl FnOnce(&Filler)) -> io::Result<()> {
+        // Held all the while, lest a registration goes into the set that is given up.
         let registered = self.inner.registered.lock();
-        for live in registered.live.iter().flatten() {
-            f(live.fd, address_of(&live.io), live.interest);
-        }
+        self.inner.poller.replace_set(|filler| {
+            fill(filler);
+            for live in registered.live.iter().flatten() {
+                // Its owner keeps the descriptor open.
+                let _ = filler.add(live.fd, address_of(&live.io), live.interest, Mode::Edge);
+            }
+        })
     }
 }
 

@@ -11,8 +11,10 @@ mod interest;
 pub(crate) mod scheduled_io;
 pub(crate) mod sys;
 pub(crate) mod token;
+pub(crate) mod wake_state;
 mod waker_slot;
 
 pub(crate) use driver::{Handle, Reactor, Registration, closed};
 pub use interest::{Interest, Ready};
 pub(crate) use scheduled_io::Direction;
+pub(crate) use waker_slot::wake;

@@ -31,7 +31,7 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::waker_slot::WakerSlot;
+use super::waker_slot::{WakerSlot, wake};
 use super::{Interest, Ready};
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
@@ -163,7 +163,7 @@ impl ScheduledIo {
             }
         }
         for waker in woken {
-            waker.wake();
+            wake(waker);
         }
     }
 

@@ -19,6 +19,7 @@
 use crate::shim::cell::UnsafeCell;
 use crate::shim::hint;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 const REGISTERING: usize = 1;
@@ -71,7 +72,7 @@ impl WakerSlot {
             let new = self.waker.with_mut(|slot| unsafe { (*slot).take() });
             self.state.swap(0, Ordering::AcqRel);
             if let Some(new) = new {
-                new.wake();
+                wake(new);
             }
         }
         drop(old);
@@ -91,7 +92,13 @@ impl WakerSlot {
 
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.take() {
-            waker.wake();
+            wake(waker);
         }
     }
+}
+
+/// Calls a waker, which may be foreign code: a panic of its ends here, and does not keep others from
+/// being woken.
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }

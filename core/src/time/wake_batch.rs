@@ -1,8 +1,9 @@
 //! Wakers gathered under a lock, to be called after it was given up.
 
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
+
+use crate::reactor::wake;
 
 /// As many as tokio gathers: few enough for the stack, enough to make the lock's cost small.
 const CAPACITY: usize = 32;
@@ -36,7 +37,7 @@ impl WakeBatch {
         for waker in &mut self.wakers[..len] {
             // SAFETY: the first `len` are initialised, and are not looked at again.
             let waker = unsafe { waker.assume_init_read() };
-            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            wake(waker);
         }
     }
 }

@@ -23,9 +23,9 @@ pub(crate) struct Event {
 #[cfg(all(target_os = "linux", not(libruntime_portable)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(libruntime_portable)))]
-pub(crate) use linux::{Alarm, Bell, Events, Poller};
+pub(crate) use linux::{Alarm, Bell, Events, Filler, Poller};
 
 #[cfg(any(not(target_os = "linux"), libruntime_portable))]
 mod portable;
 #[cfg(any(not(target_os = "linux"), libruntime_portable))]
-pub(crate) use portable::{Alarm, Bell, Events, Poller};
+pub(crate) use portable::{Alarm, Bell, Events, Filler, Poller};
