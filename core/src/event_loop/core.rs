@@ -184,9 +184,14 @@ impl Core {
     }
 
     fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = match self.next_timeout() {
-            Some(next) => Some(timeout.map_or(next, |timeout| timeout.min(next))),
-            None => timeout,
+        let timeout = match timeout {
+            // No deadline is nearer than now, so the clock need not be read.
+            Some(Duration::ZERO) => timeout,
+            Some(timeout) => Some(
+                self.next_timeout()
+                    .map_or(timeout, |next| timeout.min(next)),
+            ),
+            None => self.next_timeout(),
         };
         let driver = self.driver();
         driver.reactor.free_dead();
