@@ -648,6 +648,16 @@ typedef void (*rt_done_fn)(void *data, const rt_result *result);
 RT_API int rt_spawn(rt_runtime *runtime, rt_poll_fn poll, void *data, rt_drop_fn drop,
         const rt_spawn_options *options, rt_task **task);
 
+/* Runs `poll(data, ...)` as a task inside the turns of `loop`, on that loop's thread only.
+ * `options` and `task` may be NULL.
+ * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`, `RT_E2BIG`; `drop(data)` has run
+ * then.
+ *
+ * @threads loop @consumes data
+ */
+RT_API int rt_spawn_local(rt_loop *loop, rt_poll_fn poll, void *data, rt_drop_fn drop,
+        const rt_spawn_options *options, rt_task **task);
+
 /* Runs `poll(data, ...)` on the calling thread until it is finished, and blocks in between. Tasks
  * of `runtime` go on meanwhile, and what the poll uses (timers, sockets) is `runtime`'s.
  * `RT_OK` means that it finished, in whichever way: `*result` says how (`result` may be NULL).
@@ -657,6 +667,16 @@ RT_API int rt_spawn(rt_runtime *runtime, rt_poll_fn poll, void *data, rt_drop_fn
  * @threads any @blocking @consumes data
  */
 RT_API int rt_block_on(rt_runtime *runtime, rt_poll_fn poll, void *data, rt_drop_fn drop,
+        rt_result *result);
+
+/* Turns `loop` on the calling thread until `poll(data, ...)`, run as a task of the loop, is
+ * finished. Results as for `rt_block_on`.
+ * Errors: `RT_ECANCELED` if the loop was stopped, `RT_EDEADLK` inside a callback or a poll,
+ * `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+ *
+ * @threads loop @blocking @consumes data
+ */
+RT_API int rt_loop_block_on(rt_loop *loop, rt_poll_fn poll, void *data, rt_drop_fn drop,
         rt_result *result);
 
 /* Waits for `task` from inside another task: `RT_OK` when it has ended, with its result in
@@ -785,6 +805,43 @@ RT_API int rt_timer_set_ref(rt_timer *timer, int keeps_alive);
  * @threads any @consumes timer
  */
 RT_API void rt_timer_free(rt_timer *timer);
+
+/* == Timers inside tasks ================================================================= */
+
+/* A point in time that a task waits for. It belongs to the timers of the worker or the loop that
+ * polls it first.
+ */
+typedef struct rt_sleep rt_sleep;
+
+/* Makes a timer for tasks that is ready when `delay_ns` has passed, counted from now. It is never
+ * early.
+ * Errors: `RT_EINVAL`.
+ *
+ * @threads any
+ */
+RT_API int rt_sleep_new(uint64_t delay_ns, rt_sleep **sleep);
+
+/* `RT_OK` when the time has come, also when it is polled again after that; else `RT_PENDING`, and the
+ * waker of `cx` is woken when it is there. One task waits at a time.
+ * Errors: `RT_ENORUNTIME` where there are neither workers nor a turning loop, `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_sleep_poll(rt_sleep *sleep, rt_context *cx);
+
+/* Sets the timer anew: it is ready when `delay_ns` has passed from now. A task that waits for it is
+ * not woken by this, but at the new time.
+ * Errors: `RT_EINVAL`, `RT_EFORK`.
+ *
+ * @threads any
+ */
+RT_API int rt_sleep_reset(rt_sleep *sleep, uint64_t delay_ns);
+
+/* Gives the timer back.
+ *
+ * @threads any @consumes sleep
+ */
+RT_API void rt_sleep_free(rt_sleep *sleep);
 
 /* == Descriptors ========================================================================= */
 

@@ -4,6 +4,7 @@ mod hooks;
 mod inner;
 
 use std::ffi::{c_int, c_void};
+use std::future::Future;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::handle::{Handle, tag};
 use crate::runtime::{Runtime, rt_runtime};
 use crate::status::{Error, RT_OK, RT_PENDING, status};
 use crate::thread;
-use libruntime_core::event_loop::EventLoop;
+use libruntime_core::event_loop::{BlockOnError, EventLoop};
 
 /// Functions that a turn calls at its seams, on the loop's thread.
 #[derive(Default)]
@@ -60,10 +61,11 @@ impl Loop {
     /// The system's, `EMFILE` for example.
     pub fn new(options: &LoopOptions) -> Result<Arc<Loop>, Error> {
         first_use();
+        let core = EventLoop::new()?;
         if let Some(runtime) = &options.runtime {
-            runtime.handle()?;
+            core.set_runtime(Some(runtime.handle()?.clone()));
         }
-        let inner = LoopInner::new(EventLoop::new()?, options.runtime.clone());
+        let inner = LoopInner::new(core, options.runtime.clone());
         Ok(Arc::new(Loop {
             inner: Arc::new(inner),
         }))
@@ -111,6 +113,23 @@ impl Loop {
         let access = self.inner.access_to_turn()?;
         access.run_once()?;
         Ok(access.alive())
+    }
+
+    /// Turns until `future` is ready. It is polled on this thread, between turns.
+    ///
+    /// # Errors
+    /// `Deadlk` inside a turn of this or another loop or on a worker, `Canceled` if the loop is
+    /// stopped, else as [`turn`](Loop::turn).
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        let access = self.inner.access_to_turn().map_err(|error| match error {
+            Error::Busy => Error::Deadlk,
+            other => other,
+        })?;
+        access.block_on(future).map_err(|error| match error {
+            BlockOnError::Nested => Error::Deadlk,
+            BlockOnError::Stopped => Error::Canceled,
+            BlockOnError::Wait(error) => Error::from(error),
+        })
     }
 
     /// Any thread: makes `run` return after the turn that is under way; if none is, the next

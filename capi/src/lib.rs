@@ -25,6 +25,7 @@ pub mod listener;
 pub mod log;
 mod net;
 pub mod runtime;
+pub mod sleep;
 pub mod status;
 pub mod stream;
 pub mod stream_io;

@@ -189,6 +189,42 @@ pub unsafe extern "C" fn rt_spawn(
     })
 }
 
+/// Runs `poll(data, ...)` as a task inside the turns of `loop`, on that loop's thread only.
+/// `options` and `task` may be NULL.
+/// Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`, `RT_E2BIG`; `drop(data)` has run
+/// then.
+///
+/// @threads loop @consumes data
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_spawn_local(
+    loop_: *mut rt_loop,
+    poll: rt_poll_fn,
+    data: *mut c_void,
+    drop: rt_drop_fn,
+    options: *const rt_spawn_options,
+    task: *mut *mut rt_task,
+) -> c_int {
+    let mut user = UserData::new(data, drop);
+    boundary(|| {
+        // SAFETY: the caller passes live handles, and structs as the header declares them.
+        let inner = unsafe {
+            spawn_options(&mut user, options)?;
+            rt_loop::get(loop_)?.inner().clone()
+        };
+        let poll = poll.ok_or(Error::Inval)?;
+        let shared = (!task.is_null()).then(|| Shared::new(Home::Loop(inner.clone())));
+        let join = inner
+            .access()?
+            .spawn_local(UserTask::new(poll, user, shared.clone()));
+        if let Some(shared) = &shared {
+            shared.set_cancel(Cancel::Task(join.abort_handle()));
+        }
+        // SAFETY: the caller passes a place for the result, or NULL.
+        unsafe { hand_out(task, shared) };
+        Ok(RT_OK)
+    })
+}
+
 fn user_poll(poll: rt_poll_fn) -> Result<PollFn, Error> {
     thread::may_block()?;
     poll.ok_or(Error::Inval)
@@ -223,6 +259,31 @@ pub unsafe extern "C" fn rt_block_on(
         // SAFETY: the caller passes a runtime, or what is refused.
         let runtime = unsafe { rt_runtime::get(runtime)?.clone() };
         let value = runtime.block_on(UserTask::new(user_poll(poll)?, user, None))?;
+        // SAFETY: the caller passes a place for the result, or NULL.
+        unsafe { write_result(result, value) };
+        Ok(RT_OK)
+    })
+}
+
+/// Turns `loop` on the calling thread until `poll(data, ...)`, run as a task of the loop, is
+/// finished. Results as for `rt_block_on`.
+/// Errors: `RT_ECANCELED` if the loop was stopped, `RT_EDEADLK` inside a callback or a poll,
+/// `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`; `drop(data)` has run then.
+///
+/// @threads loop @blocking @consumes data
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_loop_block_on(
+    loop_: *mut rt_loop,
+    poll: rt_poll_fn,
+    data: *mut c_void,
+    drop: rt_drop_fn,
+    result: *mut rt_result,
+) -> c_int {
+    let user = UserData::new(data, drop);
+    boundary(|| {
+        // SAFETY: the caller passes a loop, or what is refused.
+        let loop_ = unsafe { rt_loop::get(loop_)?.clone() };
+        let value = loop_.block_on(UserTask::new(user_poll(poll)?, user, None))?;
         // SAFETY: the caller passes a place for the result, or NULL.
         unsafe { write_result(result, value) };
         Ok(RT_OK)

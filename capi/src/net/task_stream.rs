@@ -503,9 +503,9 @@ impl TaskStream {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        sys::disconnect(self.fd.get_ref().as_fd(), reset);
         self.cancel_writes();
         self.stop_reading(&[Kind::Read, Kind::Subscription]);
+        sys::disconnect(self.fd.get_ref().as_fd(), reset);
     }
 
     pub(crate) fn with_socket<R>(

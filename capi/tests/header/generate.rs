@@ -17,6 +17,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("task", "Tasks"),
     ("blocking", "Blocking jobs"),
     ("timer", "Timers"),
+    ("sleep", "Timers inside tasks"),
     ("watch", "Descriptors"),
     ("stream", "Streams"),
     ("stream_io", "Streams: reading and writing"),

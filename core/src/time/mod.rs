@@ -37,6 +37,12 @@ pub use sleep::{Sleep, sleep, sleep_until};
 #[cfg(not(loom))]
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
 
+/// Whether this thread has timers: it is a worker, or inside a runtime or the turn of an event loop.
+#[cfg(not(loom))]
+pub fn is_available() -> bool {
+    crate::context::with_driver(|_| ()).is_some()
+}
+
 /// A tick is 2^13 ns (8.192 µs): fine enough for what an operating system can keep, coarse enough
 /// that a burst of timers set together is fired together.
 pub(crate) const TICK_SHIFT: u32 = 13;
