@@ -2,6 +2,7 @@
 // What bad input gets: a specific error each, of the shape that Node gives its own.
 
 const assert = require('node:assert/strict');
+const { getEventListeners } = require('node:events');
 const net = require('node:net');
 const { test } = require('node:test');
 
@@ -223,6 +224,18 @@ test('a write that fails: error and close are told once, outside of the call', a
   assert.deepEqual(atServer.calls, ['open', 'error', 'close']);
 });
 
+test('what the peer sent before it reset is told before the error of a write', async (t) => {
+  const { client, server, atServer } = await pair(t);
+  // All in one turn: the reset has come before the data was read.
+  client.write('last words');
+  client.terminate();
+  assert.equal(server.write('too late'), -1);
+  const { error } = await atServer.closed.promise;
+  assert.equal(error.syscall, 'write');
+  assert.equal(atServer.bytes.toString(), 'last words');
+  assert.deepEqual(atServer.calls, ['open', 'data', 'error', 'close']);
+});
+
 test('without an error handler close alone hears of the error', async (t) => {
   const closed = deferred();
   const listener = await serve(t, { close: (_, error) => closed.resolve(error) });
@@ -289,4 +302,17 @@ test('abort later closes the socket, or stops the listener', async (t) => {
   assert.equal(client.readyState, 'closed');
   assert.equal(listener.fd, -1);
   assert.equal((await closed.promise).name, 'AbortError');
+});
+
+test('nothing listens to a signal once its socket or listener is gone', async (t) => {
+  const { signal } = new AbortController();
+  const listener = await serve(t, echo, { signal });
+  const closed = deferred();
+  const client = await dial(t, listener, { close: closed.resolve }, { signal });
+  assert.equal(getEventListeners(signal, 'abort').length, 2);
+  client.end();
+  await closed.promise;
+  await listener.stop();
+  await connect({ hostname: HOST, port: listener.port, socket: {}, signal }).catch(() => {});
+  assert.equal(getEventListeners(signal, 'abort').length, 0);
 });

@@ -238,6 +238,33 @@ test('a peer that does not read: bytes are taken up to highWaterMark, drain foll
   assert.equal(atServer.bytes.length, taken + 4);
 });
 
+test('bytes stay in order while some wait, some leave and more are written', async (t) => {
+  const { client, server, atServer } = await pair(t, {
+    clientOptions: { highWaterMark: 100_000_000 },
+    server: { open: (socket) => socket.pause() },
+  });
+  let next = 0;
+  const numbers = () => Buffer.from(Uint32Array.from({ length: 250_000 }, () => (next += 1)).buffer);
+  while (client.buffered < 15_000_000) client.write(numbers());
+  // Now the peer takes a little, time and again, and each time there is more to wait.
+  for (let round = 0; round < 25; round += 1) {
+    const { bytesRead } = server;
+    server.resume();
+    await until(() => server.bytesRead > bytesRead);
+    server.pause();
+    const chunk = numbers();
+    if (client.write(chunk) < chunk.length) assert.fail('more waits than was meant to');
+  }
+  client.end();
+  server.resume();
+  await atServer.closed.promise;
+  const { bytes } = atServer;
+  assert.equal(bytes.length, next * 4);
+  for (let i = 0; i < next; i += 1) {
+    if (bytes.readUInt32LE(i * 4) !== i + 1) assert.fail(`wrong from byte ${i * 4} on`);
+  }
+});
+
 test('end takes its data whole, whatever the highWaterMark', async (t) => {
   const { client, atServer } = await pair(t, { clientOptions: { highWaterMark: 10 } });
   const data = Buffer.alloc(8_000_000, 'y');
@@ -303,6 +330,31 @@ test('allowHalfOpen: our side goes on after the peer has ended', async (t) => {
   assert.equal(error, undefined);
   assert.equal(atClient.bytes.toString(), 'answer');
   assert.equal(client.readyState, 'closed');
+});
+
+test('without allowHalfOpen the socket counts as closed after end, while it still sends', async (t) => {
+  const states = [];
+  const { client, server, atServer, atClient } = await pair(t, {
+    client: { open: (socket) => socket.pause() },
+    server: {
+      end(socket) {
+        states.push(socket.readyState);
+        socket.write(Buffer.alloc(1_000_000));
+      },
+    },
+    serverOptions: { highWaterMark: 10_000_000 },
+  });
+  while (server.buffered === 0) server.write(Buffer.alloc(1_000_000));
+  client.end();
+  await atServer.ended.promise;
+  await new Promise(setImmediate);
+  assert.deepEqual(states, ['writeOnly']);
+  assert.ok(server.buffered > 0);
+  assert.equal(server.readyState, 'closed');
+  assert.equal(server.write('x'), -1);
+  client.resume();
+  await atClient.closed.promise;
+  assert.equal(atClient.bytes.length, server.bytesWritten);
 });
 
 test('without allowHalfOpen what end writes still goes, and then our side ends', async (t) => {
