@@ -256,7 +256,13 @@ unsafe fn call(handle: &HandleObject, flags: u8) -> PyRes<Ref> {
     unsafe {
         let callback = handle.callback.get();
         if flags & TUPLE != 0 {
-            return Ref::owned(ffi::PyObject_CallObject(callback, handle.args[0].get()));
+            let tuple = handle.args[0].get().cast::<ffi::PyTupleObject>();
+            let items = (&raw const (*tuple).ob_item).cast::<Obj>();
+            return py::call(
+                callback,
+                items,
+                ffi::PyTuple_GET_SIZE(tuple.cast()) as usize,
+            );
         }
         let mut args: [Obj; INLINE + 1] = [
             ptr::null_mut(),
@@ -266,13 +272,11 @@ unsafe fn call(handle: &HandleObject, flags: u8) -> PyRes<Ref> {
             handle.args[3].get(),
         ];
         const OFFSET: usize = 1 << (usize::BITS - 1);
-        let nargs = handle.nargs.get() as usize | OFFSET;
-        Ref::owned(ffi::PyObject_Vectorcall(
+        py::call(
             callback,
             args.as_mut_ptr().add(1),
-            nargs,
-            ptr::null_mut(),
-        ))
+            handle.nargs.get() as usize | OFFSET,
+        )
     }
 }
 

@@ -284,21 +284,54 @@ pub(crate) fn is_fatal(_: &Raised) -> bool {
     }
 }
 
+unsafe extern "C-unwind" {
+    fn PyObject_VectorcallDict(callable: Obj, args: *const Obj, nargs: usize, kwargs: Obj) -> Obj;
+    fn PyObject_VectorcallMethod(name: Obj, args: *const Obj, nargs: usize, kwnames: Obj) -> Obj;
+}
+
+/// Lives on the stack below Python code.
+///
+/// When the interpreter ends, daemon threads that want the GIL back are ended by `pthread_exit`
+/// (before Python 3.14), which unwinds the stack and must not unwind ours. Being dropped tells that
+/// this is happening: the thread then waits for the end of the process, as it does from 3.14 on.
+struct NeverUnwound;
+
+impl Drop for NeverUnwound {
+    #[cold]
+    fn drop(&mut self) {
+        loop {
+            // SAFETY: waits for a signal; nothing is touched.
+            unsafe { libc::pause() };
+        }
+    }
+}
+
+/// Calls `callable` with `nargs` arguments, which may carry vectorcall's offset flag.
+///
+/// # Safety
+/// The pointers are live objects; with the flag, `args[-1]` may be written.
+#[inline]
+pub(crate) unsafe fn call(callable: Obj, args: *const Obj, nargs: usize) -> PyRes<Ref> {
+    let guard = NeverUnwound;
+    // SAFETY: forwarded from the caller.
+    let result = unsafe { PyObject_VectorcallDict(callable, args, nargs, ptr::null_mut()) };
+    std::mem::forget(guard);
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Ref::owned(result) }
+}
+
 /// Calls `method` of `args[0]` with the other arguments.
 ///
 /// # Safety
 /// Every pointer is a live object.
 #[inline]
 pub(crate) unsafe fn call_method<const N: usize>(method: Obj, args: [Obj; N]) -> PyRes<Ref> {
+    let guard = NeverUnwound;
     // SAFETY: `args` outlives the call; no offset flag is given, so the callee only reads it.
-    unsafe {
-        Ref::owned(ffi::PyObject_VectorcallMethod(
-            method,
-            args.as_ptr(),
-            N,
-            ptr::null_mut(),
-        ))
-    }
+    let result = unsafe { PyObject_VectorcallMethod(method, args.as_ptr(), N, ptr::null_mut()) };
+    std::mem::forget(guard);
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Ref::owned(result) }
 }
 
 #[cold]

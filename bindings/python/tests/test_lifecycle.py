@@ -287,6 +287,33 @@ def test_new_loop_in_a_forked_child() -> None:
     assert done.stdout == "7\n", done.stderr
 
 
+@pytest.mark.parametrize("work", ["asyncio.sleep(1000)", "busy()"])
+def test_a_daemon_threads_loop_does_not_disturb_the_exit(work: str) -> None:
+    """The interpreter ends threads that want the GIL back, in the middle of whatever they do."""
+    program = f"""
+        import asyncio, threading, libruntime
+
+        running = threading.Event()
+
+        async def busy():
+            while True:
+                await asyncio.sleep(0)
+
+        async def main():
+            running.set()
+            await {work}
+
+        for _ in range(3):
+            running.clear()
+            threading.Thread(target=lambda: libruntime.run(main()), daemon=True).start()
+            running.wait()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_no_descriptor_left_for_a_loop_is_an_os_error() -> None:
     program = """
         import resource, libruntime

@@ -142,18 +142,22 @@ def test_cancel_releases_the_callback_at_once(loop: libruntime.EventLoop) -> Non
 
 
 def test_cancel_inside_the_callback_keeps_its_arguments_alive(loop: libruntime.EventLoop) -> None:
-    seen: list[object] = []
-    handles: list[asyncio.Handle] = []
+    """`max` borrows its arguments from the handle while the comparison cancels that handle."""
+    seen: list[bool] = []
 
-    class Thing:
-        def method(self, argument: list[int]) -> None:
-            handles[0].cancel()
-            seen.append((self, argument))
+    class Item:
+        def __gt__(self, other: object) -> bool:
+            handle.cancel()
+            seen.append(last() is not None)
+            return True
 
-    handles.append(loop.call_soon(Thing().method, [1, 2, 3]))
+    items = [Item() for _ in range(3)]
+    last = weakref.ref(items[-1])
+    handle = loop.call_soon(max, *items)
+    items.clear()
     turn(loop)
-    assert seen[0][1] == [1, 2, 3]  # type: ignore[index]
-    assert handles[0].cancelled()
+    assert seen == [True, True]
+    assert handle.cancelled() and last() is None
 
 
 def test_handle_looks_like_asyncios(loop: libruntime.EventLoop) -> None:
@@ -268,10 +272,19 @@ def test_base_exception_is_reported_like_any_other(
 
 
 def test_threadsafe_wakes_a_waiting_loop(loop: libruntime.EventLoop) -> None:
-    thread = threading.Thread(target=loop.call_soon_threadsafe, args=(loop.stop,))
-    loop.call_soon(thread.start)
-    loop.run_forever()
-    thread.join()
+    for _ in range(20):
+        go = threading.Event()
+
+        def push(go: threading.Event = go) -> None:
+            # The loop gives the GIL up when it begins to wait: then this goes on.
+            go.wait()
+            loop.call_soon_threadsafe(loop.stop)
+
+        thread = threading.Thread(target=push)
+        thread.start()
+        loop.call_soon(go.set)
+        loop.run_forever()
+        thread.join()
 
 
 def test_threadsafe_from_many_threads_loses_nothing(loop: libruntime.EventLoop) -> None:

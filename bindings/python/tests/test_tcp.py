@@ -807,16 +807,14 @@ def test_server_close_and_sockets(run: Run) -> None:
 
 
 def test_unclosed_transport_warns(loop: libruntime.EventLoop) -> None:
-    # The peer stays open: its end would close the transport, if the loop came to see it.
     ours, theirs = socket.socketpair()
-
-    async def main() -> None:
-        await asyncio.get_running_loop().create_connection(Recorder, sock=ours)
-
-    with theirs, pytest.warns(ResourceWarning, match="unclosed transport"):
-        loop.run_until_complete(main())
+    connecting = loop.create_connection(asyncio.Protocol, sock=ours)
+    del ours
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        loop.run_until_complete(connecting)
         loop.close()
         gc.collect()
+    theirs.close()
 
 
 def test_no_descriptors_left_pauses_the_listener_without_losing_it() -> None:
