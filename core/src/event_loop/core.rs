@@ -4,7 +4,7 @@ use std::any::Any;
 use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::os::fd::RawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,7 @@ pub(super) struct Core {
     haunted: Cell<bool>,
     hooks: RefCell<Rc<Hooks>>,
     on_panic: RefCell<Option<OnPanic>>,
+    on_replaced: RefCell<Option<Rc<dyn Fn()>>>,
     batch: RefCell<Vec<Message>>,
     embedding: RefCell<Option<Embedding>>,
 }
@@ -79,6 +80,7 @@ impl Core {
             haunted: Cell::new(false),
             hooks: RefCell::default(),
             on_panic: RefCell::default(),
+            on_replaced: RefCell::default(),
             batch: RefCell::default(),
             embedding: RefCell::new(None),
         }))
@@ -130,6 +132,11 @@ impl Core {
 
     pub(super) fn set_on_panic(&self, on_panic: Option<OnPanic>) {
         let old = self.on_panic.replace(on_panic);
+        drop(old);
+    }
+
+    pub(super) fn set_on_replaced(&self, on_replaced: Rc<dyn Fn()>) {
+        let old = self.on_replaced.replace(Some(on_replaced));
         drop(old);
     }
 
@@ -293,7 +300,7 @@ impl Core {
     #[cold]
     fn exorcise(&self) -> io::Result<()> {
         let watches = self.watches.borrow();
-        self.driver().reactor.replace_set(|filler| {
+        let replaced = self.driver().reactor.replace_set(|filler| {
             self.shared
                 .with_bell(|bell| bell.refill(filler, token::BELL));
             if let Some(Embedding {
@@ -316,7 +323,14 @@ impl Core {
                     watch.registered.set(false);
                 }
             }
-        })
+        });
+        drop(watches);
+        let told = replaced? && self.embedding.borrow().is_some();
+        let on_replaced = self.on_replaced.borrow().clone();
+        if let (true, Some(on_replaced)) = (told, on_replaced) {
+            self.contain(|| on_replaced());
+        }
+        Ok(())
     }
 
     fn finish(&self) -> io::Result<Turn> {
@@ -380,6 +394,22 @@ impl Core {
         }
     }
 
+    /// Does `f` as a turn does its work, on behalf of somebody who takes a turn afterwards: a wake in
+    /// the meantime need not ring.
+    pub(super) fn between_turns<R>(&self, f: impl FnOnce() -> R) -> R {
+        let before = self.shared.wake.begin();
+        // The next turn does not wait if there was, or is, a wake that no turn has looked into.
+        let result = catch_unwind(AssertUnwindSafe(|| self.inside(f)));
+        if self.shared.wake.end() || before {
+            self.more.set(true);
+            // Nor need a turn follow, and then a host has to be told.
+            if self.embedding.borrow().is_some() || self.shared.has_notify() {
+                self.shared.ring_anew();
+            }
+        }
+        result.unwrap_or_else(|payload| resume_unwind(payload))
+    }
+
     /// Waits until the bell rings; other reports are lost, for a loop that is being closed.
     pub(super) fn wait_for_bell(&self) -> io::Result<()> {
         self.poller().wait(&mut self.events.borrow_mut(), None)
@@ -416,8 +446,9 @@ impl Core {
         for message in self.shared.close() {
             self.contain(move || drop(message));
         }
-        let hooks = self.hooks.take();
+        let (hooks, on_replaced) = (self.hooks.take(), self.on_replaced.take());
         self.contain(move || drop(hooks));
+        self.contain(move || drop(on_replaced));
         self.embedding.take();
         // Last: a destructor above may have stopped a watch or a timer.
         if let Some(driver) = self.driver.take() {

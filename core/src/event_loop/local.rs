@@ -242,7 +242,8 @@ impl EventLoop {
         let mut future = pin!(future);
         loop {
             if root.woken.swap(false, Ordering::AcqRel) {
-                let polled = core.inside(|| coop::unlimited(|| future.as_mut().poll(&mut cx)));
+                let polled =
+                    core.between_turns(|| coop::unlimited(|| future.as_mut().poll(&mut cx)));
                 if let Poll::Ready(output) = polled {
                     return Ok(output);
                 }

@@ -192,6 +192,15 @@ impl EventLoop {
         self.core.set_hooks(hooks);
     }
 
+    /// Sets a function that is called when the descriptor of [`backend_fd`](Self::backend_fd), while
+    /// its number stayed the same, has come to stand for another open file. A host that has it in an
+    /// epoll or kqueue set of its own must add it there again; one that uses `poll(2)` or `select(2)`
+    /// need not care. It happens only after a watched descriptor was duplicated, and then closed
+    /// before its watch was stopped.
+    pub fn set_on_backend_replaced(&self, on_replaced: impl Fn() + 'static) {
+        self.core.set_on_replaced(Rc::new(on_replaced));
+    }
+
     /// Sets a function that is given the payload of each panic that a callback ends with. Without
     /// one the payload is dropped, and Rust's panic hook is all that tells of it.
     pub fn set_on_panic(&self, on_panic: impl Fn(Box<dyn Any + Send>) + 'static) {

@@ -78,6 +78,11 @@ impl Shared {
         self.ring(false);
     }
 
+    /// Tells a host again of what it was told before.
+    pub(super) fn ring_anew(&self) {
+        self.ring(true);
+    }
+
     fn ring(&self, notify: bool) {
         if !self.gate.enter() {
             return;

@@ -166,7 +166,7 @@ impl Handle {
     /// Puts a new set under the old one's number, with every registration in it and what `fill`
     /// adds; see the system module on ghosts.
     #[cold]
-    pub(crate) fn replace_set(&self, fill: impl FnOnce(&Filler)) -> io::Result<()> {
+    pub(crate) fn replace_set(&self, fill: impl FnOnce(&Filler)) -> io::Result<bool> {
         // Held all the while, lest a registration goes into the set that is given up.
         let registered = self.inner.registered.lock();
         self.inner.poller.replace_set(|filler| {

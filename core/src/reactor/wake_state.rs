@@ -62,9 +62,10 @@ impl WakeState {
         self.0.load(Ordering::Acquire) == NOTIFIED
     }
 
-    /// The owner: the wait is over, and what wakers left is about to be looked at.
-    pub(crate) fn begin(&self) {
-        self.0.swap(RUNNING, Ordering::AcqRel);
+    /// The owner: the wait is over, and what wakers left is about to be looked at. Whether there was
+    /// a wake.
+    pub(crate) fn begin(&self) -> bool {
+        self.0.swap(RUNNING, Ordering::AcqRel) == NOTIFIED
     }
 
     /// The owner: the turn is over. Whether a wake has come since `begin`.
@@ -114,5 +115,131 @@ impl Gate {
     /// is seen by whoever enters after.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.fetch_add(0, Ordering::SeqCst) & !CLOSED == 0
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::shim::cell::UnsafeCell;
+    use crate::shim::model;
+    use loom::sync::{Arc, Mutex, Notify};
+    use loom::thread;
+
+    /// A loop as others see it: an inbox, the word, and a bell. A wait for a bell that is never rung
+    /// is a deadlock, which the model reports.
+    struct Model {
+        wake: WakeState,
+        inbox: Mutex<usize>,
+        bell: Notify,
+        rings: AtomicUsize,
+    }
+
+    impl Model {
+        fn new() -> Arc<Model> {
+            Arc::new(Model {
+                wake: WakeState::new(),
+                inbox: Mutex::new(0),
+                bell: Notify::new(),
+                rings: AtomicUsize::new(0),
+            })
+        }
+
+        fn post(&self) {
+            *self.inbox.lock().expect("lock") += 1;
+            if self.wake.notify() {
+                self.rings.fetch_add(1, Ordering::Relaxed);
+                self.bell.notify();
+            }
+        }
+
+        /// The number of messages received.
+        fn turn(&self) -> usize {
+            if !self.wake.is_notified() {
+                self.bell.wait();
+            }
+            self.wake.begin();
+            let received = std::mem::take(&mut *self.inbox.lock().expect("lock"));
+            let _more = self.wake.end();
+            received
+        }
+    }
+
+    #[test]
+    fn loom_no_post_is_slept_over_and_the_bell_is_rung_once_a_turn() {
+        model(|| {
+            let el = Model::new();
+            let posters: Vec<_> = (0..2)
+                .map(|_| {
+                    let el = el.clone();
+                    thread::spawn(move || el.post())
+                })
+                .collect();
+            let (mut received, mut turns) = (0, 0);
+            while received < 2 {
+                received += el.turn();
+                turns += 1;
+            }
+            for poster in posters {
+                poster.join().expect("joined");
+            }
+            // One for the wakes before each turn, and one for those after the last.
+            assert!(el.rings.load(Ordering::Relaxed) <= turns + 1);
+        });
+    }
+
+    #[test]
+    fn loom_what_was_written_before_the_last_wake_is_seen() {
+        model(|| {
+            let el = Model::new();
+            let state = Arc::new(AtomicUsize::new(0));
+            let (waker, writing) = (el.clone(), state.clone());
+            let thread = thread::spawn(move || {
+                for value in 1..=2 {
+                    writing.store(value, Ordering::Relaxed);
+                    if waker.wake.notify() {
+                        waker.bell.notify();
+                    }
+                }
+            });
+            while state.load(Ordering::Relaxed) < 2 {
+                el.turn();
+            }
+            thread.join().expect("joined");
+        });
+    }
+
+    #[test]
+    fn loom_the_bell_is_demolished_once_and_never_rung_afterwards() {
+        model(|| {
+            let gate = Arc::new((Gate::new(), UnsafeCell::new(true), AtomicUsize::new(0)));
+            let demolish = |gate: &(Gate, UnsafeCell<bool>, AtomicUsize)| {
+                gate.2.fetch_add(1, Ordering::Relaxed);
+                // SAFETY: what the gate promises, and loom checks.
+                gate.1.with_mut(|bell| unsafe { *bell = false });
+            };
+            let ringers: Vec<_> = (0..2)
+                .map(|_| {
+                    let gate = gate.clone();
+                    thread::spawn(move || {
+                        if gate.0.enter() {
+                            // SAFETY: as above.
+                            gate.1.with(|bell| assert!(unsafe { *bell }));
+                            if gate.0.leave() {
+                                demolish(&gate);
+                            }
+                        }
+                    })
+                })
+                .collect();
+            if gate.0.close() {
+                demolish(&gate);
+            }
+            for ringer in ringers {
+                ringer.join().expect("joined");
+            }
+            assert_eq!(gate.2.load(Ordering::Relaxed), 1);
+            assert!(!gate.0.close() && !gate.0.enter());
+        });
     }
 }

@@ -144,8 +144,9 @@ impl Poller {
 
     /// Puts a new set, filled by `fill`, under the number of the old one, which is the only way
     /// to be rid of a ghost. A host that watches the number with an epoll of its own has to add
-    /// it again; one that uses `poll(2)` notices nothing.
-    pub(crate) fn replace_set(&self, fill: impl FnOnce(&Filler)) -> io::Result<()> {
+    /// it again; one that uses `poll(2)` notices nothing. Whether the set is another
+    /// one now.
+    pub(crate) fn replace_set(&self, fill: impl FnOnce(&Filler)) -> io::Result<bool> {
         // SAFETY: no memory is involved.
         let new = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
         if new < 0 {
@@ -158,7 +159,7 @@ impl Poller {
         if unsafe { libc::dup3(new.as_raw_fd(), self.fd(), libc::O_CLOEXEC) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -96,8 +96,8 @@ impl Poller {
     }
 
     /// Edges report a ghost no more than once, which is no reason to do anything.
-    pub(crate) fn replace_set(&self, _fill: impl FnOnce(&Filler)) -> io::Result<()> {
-        Ok(())
+    pub(crate) fn replace_set(&self, _fill: impl FnOnce(&Filler)) -> io::Result<bool> {
+        Ok(false)
     }
 }
 
