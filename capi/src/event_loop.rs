@@ -446,11 +446,12 @@ fn more(more: bool) -> c_int {
 /// returns at once. The request is forgotten when `rt_loop_run` returns.
 /// Errors: `RT_ESHUTDOWN`, `RT_EINVAL`, `RT_EFORK`.
 ///
-/// @threads any
+/// @threads any @signal_safe
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_loop_stop(loop_: *mut rt_loop) -> c_int {
+    // No boundary, as in `rt_loop_wake`.
     // SAFETY: the caller passes a loop, or what is refused.
-    boundary(|| Ok(status(unsafe { rt_loop::get(loop_)? }.stop())))
+    status(unsafe { rt_loop::get(loop_) }.and_then(|this| this.stop()))
 }
 
 /// Whether something keeps `rt_loop_run` going: `RT_PENDING` if so, else `RT_OK`.
