@@ -12,12 +12,15 @@ sure that both were really on, by a program that errs. valgrind runs the plain b
 
 import argparse
 import concurrent.futures
+import functools
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import time
+
+import examples
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = "x86_64-unknown-linux-gnu"
@@ -137,26 +140,31 @@ def canary(folder, mode):
 
 
 def one(program, test, folder, mode):
-    """Runs one test: (name, error or None, seconds)."""
-    name = f"{program.name}::{test}"
+    """Runs one test of a program: (error or None, seconds)."""
     begun = time.monotonic()
     try:
         done = subprocess.run(
-            wrap([str(program), test], mode),
-            env=environment(folder, mode),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=LIMIT[mode],
+            wrap([str(program), test], mode), env=environment(folder, mode),
+            capture_output=True, text=True, errors="replace", timeout=LIMIT[mode],
         )
     except subprocess.TimeoutExpired as late:
         output = late.stderr or b""
         output = output.decode(errors="replace") if isinstance(output, bytes) else output
-        return name, f"still running after {LIMIT[mode]} s\n{output}", LIMIT[mode]
+        return f"still running after {LIMIT[mode]} s\n{output}", LIMIT[mode]
     seconds = time.monotonic() - begun
     if done.returncode == 0:
-        return name, None, seconds
-    return name, f"status {done.returncode}\n{done.stdout}{done.stderr}".rstrip(), seconds
+        return None, seconds
+    return f"status {done.returncode}\n{done.stdout}{done.stderr}".rstrip(), seconds
+
+
+def example(test, context):
+    """Runs one test of an example program: (error or None, seconds)."""
+    begun = time.monotonic()
+    try:
+        test(context)
+    except Exception as error:  # whatever it is, it is this test's failure
+        return f"{type(error).__name__}: {error}", time.monotonic() - begun
+    return None, time.monotonic() - begun
 
 
 def main():
@@ -186,17 +194,20 @@ def main():
     for program in programs:
         listed = run([program, "--list"], env=environment(folder, mode))
         tests += [(program, test) for test in listed.split()]
-    tests = [t for t in tests if options.filter in f"{t[0].name}::{t[1]}"]
+    todo = [(f"{p.name}::{t}", functools.partial(one, p, t, folder, mode)) for p, t in tests]
+    context = examples.Context(folder, functools.partial(wrap, mode=mode), environment(folder, mode))
+    todo += [(f"examples::{name}", functools.partial(example, test, context)) for name, test in examples.tests()]
+    todo = [(name, test) for name, test in todo if options.filter in name]
     failed = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for name, error, seconds in pool.map(lambda t: one(*t, folder, mode), tests):
+        for (name, _), (error, seconds) in zip(todo, pool.map(lambda t: t[1](), todo)):
             print(f"{'FAILED' if error else 'ok    '} {name} ({seconds:.2f} s)", flush=True)
             if error:
                 failed.append((name, error))
     for name, error in failed:
         print(f"\n--- {name}\n{error}")
-    print(f"\nC tests ({mode}): {len(tests) - len(failed)} passed, {len(failed)} failed")
-    sys.exit(1 if failed or not tests else 0)
+    print(f"\nC tests ({mode}): {len(todo) - len(failed)} passed, {len(failed)} failed")
+    sys.exit(1 if failed or not todo else 0)
 
 
 if __name__ == "__main__":
