@@ -20,11 +20,11 @@ pub(crate) struct Driver {
 pub(crate) use crate::executor::ModelDriver as Driver;
 
 thread_local! {
-    static DRIVER: Cell<*const Driver> = Cell::new(ptr::null());
+    static DRIVER: Cell<*const Driver> = const { Cell::new(ptr::null()) };
     /// Whether this thread is the one that `DRIVER` wakes.
-    static WAITER: Cell<bool> = Cell::new(false);
-    static ENTERED: RefCell<Option<SharedRef>> = RefCell::new(None);
-    static BLOCKING: Cell<bool> = Cell::new(false);
+    static WAITER: Cell<bool> = const { Cell::new(false) };
+    static ENTERED: RefCell<Option<SharedRef>> = const { RefCell::new(None) };
+    static BLOCKING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Makes `driver` the one that futures polled on this thread register with, until the guard goes.

@@ -188,9 +188,11 @@ fn an_attached_runtime_does_the_work_that_is_not_for_the_loop() {
     let log = seen.clone();
     el.block_on(async move {
         let elsewhere = libruntime_core::spawn(async { thread::current().id() });
-        log.borrow_mut().push(elsewhere.await.expect("the task"));
+        let value = elsewhere.await.expect("the task");
+        log.borrow_mut().push(value);
         let job = libruntime_core::spawn_blocking(|| thread::current().id());
-        log.borrow_mut().push(job.await.expect("the job"));
+        let value = job.await.expect("the job");
+        log.borrow_mut().push(value);
         log.borrow_mut().push(thread::current().id());
     })
     .expect("blocked");

@@ -221,7 +221,7 @@ impl Pool {
 
 thread_local! {
     /// The pool that this thread belongs to.
-    static CURRENT: Cell<*const Pool> = Cell::new(ptr::null());
+    static CURRENT: Cell<*const Pool> = const { Cell::new(ptr::null()) };
 }
 
 /// Marks the calling thread as one of a pool.

@@ -30,13 +30,16 @@ pub(crate) struct Shared {
     phase: AtomicU32,
     drainer: Mutex<Option<Thread>>,
     /// What the workers that have left their loop leave behind.
-    pub(super) remains: Mutex<Vec<Box<Worker>>>,
+    pub(super) remains: Mutex<Workers>,
     pub(super) reactor: driver::ReactorSlot,
     /// Tasks that the shutdown dropped.
     pub(super) dropped: AtomicUsize,
     next_foreign: AtomicUsize,
     pub(crate) blocking: Arc<blocking::Pool>,
 }
+
+/// Workers that no thread runs at the moment.
+pub(crate) type Workers = Vec<Box<Worker>>;
 
 /// What a worker shows to others.
 pub(super) struct Remote {
@@ -52,10 +55,10 @@ pub(super) const DONE: u32 = 2;
 
 impl Shared {
     /// Makes the common ground, and the workers to run on it.
-    pub(crate) fn new(
+    pub(crate) fn with_workers(
         workers: usize,
         blocking: Arc<blocking::Pool>,
-    ) -> std::io::Result<(SharedRef, Vec<Box<Worker>>)> {
+    ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
         let remotes = queues

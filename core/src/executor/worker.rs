@@ -27,7 +27,7 @@ pub(super) const BANK: usize = 64;
 
 thread_local! {
     /// The worker whose loop runs on this thread.
-    static CURRENT: Cell<*const Worker> = Cell::new(ptr::null());
+    static CURRENT: Cell<*const Worker> = const { Cell::new(ptr::null()) };
 }
 
 /// Calls `f` with the worker whose loop runs on this thread, if one does.
@@ -102,7 +102,7 @@ impl Worker {
     fn turn(&self) {
         let tick = self.tick.get().wrapping_add(1);
         self.tick.set(tick);
-        if tick % EVENT_INTERVAL == 0 {
+        if tick.is_multiple_of(EVENT_INTERVAL) {
             self.look_around();
         }
         match self.next_task(tick).or_else(|| self.search()) {
@@ -119,7 +119,7 @@ impl Worker {
 
     #[inline]
     fn next_task(&self, tick: u32) -> Option<Notified> {
-        if tick % INJECTOR_INTERVAL == 0
+        if tick.is_multiple_of(INJECTOR_INTERVAL)
             && let Some(task) = self.take_injected()
         {
             return Some(task);

@@ -127,7 +127,7 @@ impl Builder {
             on_stop: self.on_stop.clone(),
         };
         let pool = Pool::new(options.clone(), self.max_blocking, self.keep_alive);
-        let (shared, workers) = Shared::new(workers, pool)?;
+        let (shared, workers) = Shared::with_workers(workers, pool)?;
         let threads = Arc::new(Threads::new(workers.len()));
         let runtime = Runtime {
             handle: Handle::new(shared),

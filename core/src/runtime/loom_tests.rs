@@ -1,6 +1,7 @@
 //! The whole executor: workers, injector, sleep and shutdown, without a reactor.
 
-use super::{Builder, Runtime, block_on_thread};
+use super::block_on::block_on_thread;
+use super::{Builder, Runtime};
 use crate::shim::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;

@@ -11,7 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod block_on;
+pub(crate) mod block_on;
 mod builder;
 mod handle;
 mod lifecycle;
@@ -19,7 +19,6 @@ mod lifecycle;
 mod loom_tests;
 
 pub use block_on::EnterError;
-pub(crate) use block_on::block_on_thread;
 pub use builder::Builder;
 pub use handle::{EnterGuard, Handle, NoRuntimeError};
 pub use lifecycle::{Lifecycle, ShutdownReport};

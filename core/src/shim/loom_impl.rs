@@ -90,7 +90,13 @@ pub(crate) mod thread {
 }
 
 pub(crate) use loom::hint;
-pub(crate) use loom::thread_local;
+/// loom's, which knows no `const` initialisers.
+macro_rules! modelled_thread_local {
+    ($($(#[$attr:meta])* static $name:ident: $type:ty = const $init:block;)*) => {
+        loom::thread_local! { $($(#[$attr])* static $name: $type = $init;)* }
+    };
+}
+pub(crate) use modelled_thread_local as thread_local;
 
 /// Runs a model with as many preemptions as find the races that have been found (Burckhardt et al.,
 /// ASPLOS 2010, found no more with three), unless `LOOM_MAX_PREEMPTIONS` says otherwise.

@@ -1,7 +1,7 @@
 //! The standard library's primitives, with the signatures loom asks for.
 
 pub(crate) mod sync {
-    pub(crate) use std::sync::{Arc, MutexGuard};
+    pub(crate) use std::sync::MutexGuard;
     use std::sync::{PoisonError, WaitTimeoutResult};
     use std::time::Duration;
 

@@ -14,7 +14,7 @@ pub const BUDGET: u8 = 128;
 
 thread_local! {
     /// What is left of the running task's budget; `None` outside of tasks.
-    static LEFT: Cell<Option<u8>> = Cell::new(None);
+    static LEFT: Cell<Option<u8>> = const { Cell::new(None) };
 }
 
 /// A unit of budget, given back unless the operation made progress.

@@ -1,7 +1,7 @@
 //! The state word against every pair of holders that can meet on it.
 
 use super::*;
-use crate::runtime::block_on_thread;
+use crate::runtime::block_on::block_on_thread;
 use crate::shim::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;

@@ -78,6 +78,7 @@ impl OwnedTasks {
         self.head.is_none()
     }
 
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

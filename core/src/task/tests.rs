@@ -1,10 +1,11 @@
 //! What a task does, seen through a scheduler that is a queue and a list.
 
 use super::*;
-use crate::shim::sync::{Arc, Mutex};
+use crate::shim::sync::Mutex;
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
