@@ -97,8 +97,8 @@ pub(crate) unsafe fn bytes<'a>(data: *const u8, len: usize) -> Result<&'a [u8], 
     match (data.is_null(), len) {
         (true, 0) => Ok(&[]),
         (true, _) => Err(Error::Inval),
-        // SAFETY: by the caller's promise.
         (false, _) if len <= isize::MAX as usize => {
+            // SAFETY: by the caller's promise.
             Ok(unsafe { std::slice::from_raw_parts(data, len) })
         }
         _ => Err(Error::Inval),

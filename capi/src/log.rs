@@ -90,8 +90,11 @@ pub(crate) fn install_panic_hook() {
 }
 
 fn report(info: &PanicHookInfo<'_>) {
-    let message = info
-        .payload_as_str()
+    let payload = info.payload();
+    let message = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a payload that is no string");
     match info.location() {
         Some(at) => log(

@@ -206,11 +206,10 @@ pub unsafe extern "C" fn rt_timer_stop(timer: *mut rt_timer) -> c_int {
 /// @threads loop
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_timer_set_ref(timer: *mut rt_timer, keeps_alive: c_int) -> c_int {
-    // SAFETY: the caller passes a timer, or what is refused.
     boundary(|| {
-        Ok(status(
-            unsafe { rt_timer::get(timer)? }.set_ref(keeps_alive != 0),
-        ))
+        // SAFETY: the caller passes a timer, or what is refused.
+        let timer = unsafe { rt_timer::get(timer)? };
+        Ok(status(timer.set_ref(keeps_alive != 0)))
     })
 }
 

@@ -189,11 +189,10 @@ pub unsafe extern "C" fn rt_watch_set(watch: *mut rt_watch, events: u32) -> c_in
 /// @threads loop
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_watch_set_ref(watch: *mut rt_watch, keeps_alive: c_int) -> c_int {
-    // SAFETY: the caller passes a watch, or what is refused.
     boundary(|| {
-        Ok(status(
-            unsafe { rt_watch::get(watch)? }.set_ref(keeps_alive != 0),
-        ))
+        // SAFETY: the caller passes a watch, or what is refused.
+        let watch = unsafe { rt_watch::get(watch)? };
+        Ok(status(watch.set_ref(keeps_alive != 0)))
     })
 }
 

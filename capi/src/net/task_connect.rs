@@ -70,7 +70,7 @@ impl Race {
     fn poll_attempts(&mut self, cx: &mut Context<'_>) -> Option<usize> {
         let mut index = 0;
         while index < self.attempts.len() {
-            let polled = self.attempts[index].poll_write_with(cx, |socket| connected(socket));
+            let polled = self.attempts[index].poll_write_with(cx, connected);
             match polled {
                 Poll::Pending => index += 1,
                 Poll::Ready(Ok(())) => return Some(index),

@@ -57,7 +57,7 @@ impl Arrivals {
 
     fn swap(&self, other: &mut Vec<(Id, Arrival)>) {
         // SAFETY: called between turns only, when no callback runs (above).
-        unsafe { std::mem::swap(&mut *self.0.get(), other) };
+        unsafe { std::ptr::swap(self.0.get(), other) };
     }
 }
 
