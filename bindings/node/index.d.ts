@@ -95,7 +95,9 @@ export type ListenOptions<D = undefined, B extends BinaryType = 'buffer'> = Sock
 
 export type ConnectOptions<D = undefined, B extends BinaryType = 'buffer'> = SocketOptions<D, B> &
   InitialData<D> & {
-    /** An address or a name, whose addresses are tried in turn; `'localhost'` by default. */
+    /** An address or a name; `'localhost'` by default. The addresses of a name are tried in turn, the
+     *  families alternating; while there are others, each one is given as long as `node:net` gives it
+     *  (`net.getDefaultAutoSelectFamilyAttemptTimeout`). */
     hostname?: string;
     port: number | string;
     /** The address and port to connect from. */
@@ -103,6 +105,12 @@ export type ConnectOptions<D = undefined, B extends BinaryType = 'buffer'> = Soc
     localPort?: number;
     /** Which addresses of a name to use; 0 (default): both families. */
     family?: 0 | 4 | 6;
+    /** Finds the addresses of a name; `dns.lookup` by default. Called with `{ family, all: true }`. */
+    lookup?(
+      hostname: string,
+      options: { family: 0 | 4 | 6; all: true },
+      callback: (error: Error | null, addresses: { address: string; family: number }[]) => void,
+    ): void;
   };
 
 /** Listens for TCP connections. The process stays alive while it does, unless `unref` is called.

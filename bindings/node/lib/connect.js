@@ -1,11 +1,11 @@
 'use strict';
 
-const dns = require('node:dns');
-const { isIP } = require('node:net');
+const net = require('node:net');
+const { constants: { errno: { ETIMEDOUT } } } = require('node:os');
 
 const binding = require('./binding.js');
 const { start } = require('./dispatch.js');
-const { abortError, connectErrors, systemError } = require('./errors.js');
+const { abortError, connectErrors, invalidAddress, systemError } = require('./errors.js');
 const { connectOptions } = require('./options.js');
 const registry = require('./registry.js');
 const { onAbort } = require('./signal.js');
@@ -26,6 +26,9 @@ function connect(options) {
   return promise;
 }
 
+/** Milliseconds that an address of a name is given while there are others to try: Node's own number. */
+const attemptTimeout = () => net.getDefaultAutoSelectFamilyAttemptTimeout?.() ?? 250;
+
 /** One call of `connect`: tries the addresses of a name, one after the other. */
 class Attempt {
   constructor(options, resolve, reject) {
@@ -37,27 +40,42 @@ class Attempt {
     this.socket[kAttempt] = this;
     this.addresses = [];
     this.current = undefined;
+    this.timer = undefined;
     this.errors = [];
     this.signal = onAbort(options.signal, () => this.abort());
   }
 
   begin() {
-    const { hostname, family } = this.options;
-    if (isIP(hostname)) {
+    const { hostname, family, lookup } = this.options;
+    if (net.isIP(hostname)) {
       this.addresses.push(hostname);
       this.next();
       return;
     }
-    dns.lookup(hostname, { family, all: true }, (error, found) => {
-      if (this.socket[kState] === CLOSED) return;
-      if (error) {
-        error.port = this.options.port;
-        this.failed(error);
-        return;
-      }
-      this.addresses.push(...found.map(({ address }) => address));
-      this.next();
+    // Handlers never run inside the call that they were passed to, whatever a user's `lookup` does.
+    const found = (error, address, itsFamily) => process.nextTick(() => {
+      if (this.socket[kState] !== CLOSED) this.found(error, address, itsFamily);
     });
+    try {
+      lookup(hostname, { family, all: true }, found);
+    } catch (error) {
+      found(error);
+    }
+  }
+
+  found(error, addresses, itsFamily) {
+    if (error) {
+      error.port = this.options.port;
+      this.failed(error);
+      return;
+    }
+    const all = Array.isArray(addresses) ? addresses : [{ address: addresses, family: itsFamily }];
+    if (all.length === 0 || !all.every(({ address }) => net.isIP(address))) {
+      this.failed(invalidAddress(all.map(({ address }) => address).join(', ')));
+      return;
+    }
+    this.addresses.push(...alternating(all));
+    this.next();
   }
 
   next() {
@@ -73,16 +91,26 @@ class Attempt {
       shared.flags, shared.highWaterMark, shared.keepAliveDelay,
     );
     if (id < 0) {
-      // Handlers never run inside the call that they were passed to.
       process.nextTick(() => this.refused(id));
-    } else {
-      registry.add(id, this.socket);
+      return;
     }
+    registry.add(id, this.socket);
+    if (this.addresses.length > 0) {
+      this.timer = setTimeout(() => this.giveUp(), attemptTimeout());
+    }
+  }
+
+  /** This address keeps us waiting, and there are others. */
+  giveUp() {
+    binding.terminate(this.socket[kId]);
+    registry.remove(this.socket);
+    this.refused(-ETIMEDOUT);
   }
 
   /** This address did not answer, or said no. */
   refused(errno) {
     if (this.socket[kState] === CLOSED) return;
+    clearTimeout(this.timer);
     this.errors.push(
       systemError(errno, 'connect', { address: this.current, port: this.options.port }),
     );
@@ -91,6 +119,7 @@ class Attempt {
 
   failed(error) {
     const { socket } = this;
+    clearTimeout(this.timer);
     this.signal?.detach();
     socket[kState] = CLOSED;
     const { handlers } = socket[kShared];
@@ -105,6 +134,7 @@ class Attempt {
   succeeded() {
     const { socket } = this;
     socket[kAttempt] = undefined;
+    clearTimeout(this.timer);
     this.signal?.detach();
     const { signal } = this.options;
     socket[kSignal] = onAbort(signal, () => socket[kTerminate](abortError(signal)));
@@ -121,9 +151,21 @@ class Attempt {
   }
 }
 
+/** Addresses with the families taking turns, beginning with the first one's. */
+function alternating(found) {
+  const first = found.filter(({ family }) => family === found[0].family);
+  const second = found.filter(({ family }) => family !== found[0].family);
+  const result = [];
+  for (let i = 0; i < Math.max(first.length, second.length); i += 1) {
+    if (i < first.length) result.push(first[i].address);
+    if (i < second.length) result.push(second[i].address);
+  }
+  return result;
+}
+
 /** The wildcard address of the family of `address`. */
 function unspecified(address) {
-  return isIP(address) === 6 ? '::' : '0.0.0.0';
+  return net.isIP(address) === 6 ? '::' : '0.0.0.0';
 }
 
 module.exports = { connect };

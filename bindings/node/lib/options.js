@@ -1,6 +1,7 @@
 'use strict';
 // What `listen` and `connect` accept, checked once and turned into what the native half takes.
 
+const dns = require('node:dns');
 const { isIP } = require('node:net');
 
 const { badPort, invalidAddress, invalidType, invalidValue, outOfRange } = require('./errors.js');
@@ -100,6 +101,7 @@ function connectOptions(options) {
     localAddress: ipAddress(options, 'localAddress'),
     localPort: port(options, 'localPort', 0),
     family: family(options),
+    lookup: lookup(options),
     data: options.data,
     signal: abortSignal(options),
   };
@@ -163,6 +165,12 @@ function family(options) {
   if (value !== 0 && value !== 4 && value !== 6) {
     throw invalidValue('options.family', value, 'must be one of: 0, 4, 6');
   }
+  return value;
+}
+
+function lookup(options) {
+  const { lookup: value = dns.lookup } = options;
+  if (typeof value !== 'function') throw invalidType('options.lookup', 'a function', value);
   return value;
 }
 

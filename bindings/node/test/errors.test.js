@@ -174,6 +174,34 @@ test('a name that does not resolve: the error of node:net', async () => {
   }
 });
 
+test('a lookup that fails, throws, or yields no address rejects', async () => {
+  const own = new Error('mine');
+  const lookups = [
+    [(hostname, options, callback) => callback(own), (error) => error === own],
+    [() => { throw own; }, (error) => error === own],
+    [(hostname, options, callback) => callback(null, []), { code: 'ERR_INVALID_IP_ADDRESS' }],
+    [(hostname, options, callback) => callback(null, 'nonsense', 4), { code: 'ERR_INVALID_IP_ADDRESS' }],
+    [(hostname, options, callback) => callback(null, HOST, 4), { code: 'ECONNREFUSED', address: HOST }],
+  ];
+  for (const [lookup, expected] of lookups) {
+    let told = false;
+    const promise = connect({
+      hostname: 'name',
+      port: 1,
+      lookup,
+      socket: {
+        connectError() {
+          told = true;
+        },
+      },
+    });
+    assert.equal(told, false);
+    await assert.rejects(promise, expected);
+    assert.equal(told, true);
+  }
+  await assert.rejects(connect({ port: 1, lookup: 1, socket: {} }), { code: 'ERR_INVALID_ARG_TYPE' });
+});
+
 test('a peer that resets: error, then close, with the error of node:net', async (t) => {
   const address = await netServer(t, (socket) => socket.resetAndDestroy());
   const calls = [];

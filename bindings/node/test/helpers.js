@@ -105,6 +105,26 @@ async function closedPort() {
   return port;
 }
 
+/** A port of `address` that connections to wait for, for ever: `{ port, end }`. */
+async function silentListener(address) {
+  const child = spawn(process.execPath, [join(__dirname, 'programs', 'silent_listener.js'), address], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const port = await new Promise((resolve) => {
+    child.stdout.once('data', (chunk) => resolve(Number(chunk)));
+  });
+  // Its backlog takes two.
+  const sockets = [1, 2].map(() => net.connect(port, address));
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => {
+    socket.once('connect', resolve);
+  })));
+  const end = () => {
+    child.kill('SIGKILL');
+    for (const socket of sockets) socket.on('error', () => {}).destroy();
+  };
+  return { port, end };
+}
+
 /** Resolves when `condition()` holds; looks again after each turn of the event loop. */
 async function until(condition) {
   while (!condition()) {
@@ -149,5 +169,6 @@ function run(program, args = [], { shell, onLine, ...options } = {}) {
 }
 
 module.exports = {
-  HOST, closedPort, deferred, dial, echo, netServer, openSockets, pair, recorder, run, serve, until,
+  HOST, closedPort, deferred, dial, echo, netServer, openSockets, pair, recorder, run, serve,
+  silentListener, until,
 };

@@ -5,7 +5,9 @@ const { test } = require('node:test');
 
 const { connect, listen } = require('libruntime');
 
-const { HOST, deferred, dial, echo, netServer, pair, recorder, serve, until } = require('./helpers.js');
+const {
+  HOST, closedPort, deferred, dial, echo, netServer, pair, recorder, serve, silentListener, until,
+} = require('./helpers.js');
 
 test('what is written comes back from an echo', async (t) => {
   const listener = await serve(t, echo);
@@ -121,6 +123,40 @@ test('a name of which only one address listens is connected to', async (t) => {
   const client = await connect({ hostname: 'localhost', port: listener.port, socket: {} });
   assert.equal(client.remoteAddress, HOST);
   client.terminate();
+});
+
+test('an address of a name that does not answer is given up for the next one', async (t) => {
+  // A process that listens and never accepts: once its backlog is full, the system answers nobody.
+  const { port, end } = await silentListener('127.0.0.2');
+  t.after(end);
+  const listener = await serve(t, echo, { port });
+  const asked = [];
+  const client = await connect({
+    hostname: 'two.addresses',
+    port,
+    lookup(hostname, options, callback) {
+      asked.push([hostname, options]);
+      callback(null, [{ address: '127.0.0.2', family: 4 }, { address: HOST, family: 4 }]);
+    },
+    socket: {},
+  });
+  assert.equal(client.remoteAddress, HOST);
+  assert.deepEqual(asked, [['two.addresses', { family: 0, all: true }]]);
+  client.end();
+  await listener.stop();
+});
+
+test('the families of a name take turns', async () => {
+  const error = await connect({
+    hostname: 'many.addresses',
+    port: await closedPort(),
+    lookup: (hostname, options, callback) => callback(null, [
+      { address: '127.0.0.1', family: 4 }, { address: '127.0.0.2', family: 4 },
+      { address: '127.0.0.3', family: 4 }, { address: '::1', family: 6 },
+    ]),
+    socket: {},
+  }).catch((caught) => caught);
+  assert.deepEqual(error.errors.map(({ address }) => address), ['127.0.0.1', '::1', '127.0.0.2', '127.0.0.3']);
 });
 
 test('localAddress and localPort are used', async (t) => {

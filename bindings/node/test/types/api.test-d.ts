@@ -1,4 +1,6 @@
 // Checked by the compiler, never run: each line either compiles, or must not.
+import dns = require('node:dns');
+
 import libruntime = require('libruntime');
 import type { Chunk, ConnectOptions, ListenOptions, Listener, Socket, SocketHandler, SystemError } from 'libruntime';
 
@@ -66,7 +68,8 @@ async function options(signal: AbortSignal) {
     socket: {},
   };
   const connecting: ConnectOptions = {
-    hostname: 'localhost', port: 80, localAddress: '127.0.0.1', localPort: 0, family: 6, signal, socket: {},
+    hostname: 'localhost', port: 80, localAddress: '127.0.0.1', localPort: 0, family: 6, signal,
+    lookup: dns.lookup, socket: {},
   };
   await libruntime.listen(listening);
   await libruntime.connect(connecting);
