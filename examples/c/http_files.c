@@ -10,6 +10,10 @@
  * GET and HEAD; keep-alive and pipelining. A Range is politely ignored: RFC 9110 (14.2) lets a
  * server answer with the whole, status 200, and `Accept-Ranges: none` says so beforehand; 416 would
  * be wrong, for the range may well exist. Paths may not leave DIR, by `..` or by a link (403). */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* O_PATH, strcasestr */
+#endif
+
 #include <libruntime/runtime.h>
 
 #include <ctype.h>
