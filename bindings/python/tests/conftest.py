@@ -4,12 +4,13 @@ import asyncio
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 import libruntime
+from peers import Run
 
 
 def descriptors() -> dict[str, str]:
@@ -53,6 +54,16 @@ def reports(loop: libruntime.EventLoop) -> list[dict[str, Any]]:
     seen: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: seen.append(context))
     return seen
+
+
+@pytest.fixture
+def run(loop: libruntime.EventLoop) -> Run:
+    """Runs an awaitable on the loop, with a time limit."""
+
+    def run(awaitable: Awaitable[Any]) -> Any:
+        return loop.run_until_complete(asyncio.wait_for(awaitable, 20))
+
+    return run
 
 
 def turn(loop: asyncio.AbstractEventLoop) -> None:

@@ -226,24 +226,27 @@ def test_two_loops_in_two_threads() -> None:
 def test_loop_made_here_may_run_elsewhere(loop: libruntime.EventLoop) -> None:
     import socket
 
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
+    pairs = [socket.socketpair() for _ in range(2)]
     received: list[bytes] = []
-    loop.add_reader(ours, lambda: (received.append(ours.recv(10)), loop.stop()))
+
+    def receive(sock: socket.socket) -> None:
+        received.append(sock.recv(10))
+        loop.stop()
+
+    loop.add_reader(pairs[0][0], receive, pairs[0][0])
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    theirs.send(b"there")
+    pairs[0][1].send(b"there")
     thread.join()
-    assert received == [b"there"]
-    # And here again.
-    assert loop.remove_reader(ours)
-    loop.add_reader(ours, lambda: (received.append(ours.recv(10)), loop.stop()))
-    theirs.send(b"here")
+    # And here again, where the loop is used first and run after.
+    loop.add_reader(pairs[1][0], receive, pairs[1][0])
+    pairs[1][1].send(b"here")
     loop.run_forever()
-    loop.remove_reader(ours)
-    ours.close()
-    theirs.close()
     assert received == [b"there", b"here"]
+    for ours, theirs in pairs:
+        assert loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
 
 
 def test_subclass_and_attributes() -> None:

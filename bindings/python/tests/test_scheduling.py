@@ -195,7 +195,10 @@ def test_handles_cannot_be_made_by_hand() -> None:
 def test_handles_are_recycled_without_leaking(loop: libruntime.EventLoop) -> None:
     argument = object()
     before = sys.getrefcount(argument)
-    for _ in range(10):
+    blocks = 0
+    for i in range(10):
+        if i == 1:
+            blocks = sys.getallocatedblocks()
         for _ in range(500):
             loop.call_soon(id, argument)
             loop.call_soon(id, argument).cancel()
@@ -204,6 +207,7 @@ def test_handles_are_recycled_without_leaking(loop: libruntime.EventLoop) -> Non
         turn(loop)
         turn(loop)
     assert sys.getrefcount(argument) == before
+    assert sys.getallocatedblocks() - blocks < 1000
 
 
 def test_a_long_chain_of_handles_is_released(loop: libruntime.EventLoop) -> None:
