@@ -123,8 +123,10 @@ impl LoopState {
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn read_buffer(&self) -> &mut [u8] {
         let buffer = self.read_buffer.get_or_init(|| {
-            // SAFETY: an array of bytes may be all zeros.
-            unsafe { Box::new_zeroed().assume_init() }
+            // By way of a `Vec`, which asks for zeroed memory instead of writing it.
+            let zeros: Box<[u8]> = vec![0; READ_SIZE].into_boxed_slice();
+            // SAFETY: as long as the array, which `UnsafeCell` does not change the layout of.
+            unsafe { Box::from_raw(Box::into_raw(zeros).cast()) }
         });
         // SAFETY: one borrower at a time, by this function's contract.
         unsafe { &mut *buffer.get() }

@@ -236,10 +236,10 @@ unsafe fn add(
     direction: Direction,
     public: bool,
 ) -> PyRes<Ref> {
-    // SAFETY: CPython passes `nargs` live arguments.
     let args = if nargs == 0 {
         &[]
     } else {
+        // SAFETY: CPython passes `nargs` live arguments.
         unsafe { std::slice::from_raw_parts(args, nargs as usize) }
     };
     let [fd, callback, args @ ..] = args else {
