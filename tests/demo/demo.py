@@ -90,7 +90,7 @@ def plant_tree(tree: Path) -> int:
     Sources alone are few and small, so the libraries just built and the installed Python packages come with them.
     """
     sources = {path: tree / path.relative_to(ROOT) for path in walk(ROOT)}
-    for library in (ROOT / "target" / "release").glob("libruntime.[as]*"):
+    for library in (ROOT / "target" / "release" / name for name in ("libruntime.a", "libruntime.so")):
         sources[library] = tree / "lib" / library.name
     packages = Path(sysconfig.get_path("purelib"))
     sources |= {path: tree / "packages" / path.relative_to(packages) for path in walk(packages)}
