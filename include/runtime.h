@@ -427,7 +427,7 @@ RT_API int rt_loop_turn(rt_loop *loop, uint64_t timeout_ns);
  * returns at once. The request is forgotten when `rt_loop_run` returns.
  * Errors: `RT_ESHUTDOWN`, `RT_EINVAL`, `RT_EFORK`.
  *
- * @threads any
+ * @threads any @signal_safe
  */
 RT_API int rt_loop_stop(rt_loop *loop);
 
@@ -484,6 +484,18 @@ RT_API int rt_loop_set_hooks(rt_loop *loop, rt_hook_fn before_wait, rt_hook_fn a
  * @threads any @signal_safe
  */
 RT_API int rt_loop_wake(rt_loop *loop);
+
+/* In the child of a `fork` that goes on with the loop, first of all: gives the loop descriptors of its
+ * own, with the same numbers, so that neither process disturbs the other's. Its watches, timers and
+ * streams work in the child then; what was pending is pending in both processes, and sockets are
+ * shared. Its tasks go on, but what they poll gives them `RT_EFORK`. For programs of one thread: a lock that another thread held at the fork is
+ * held for ever in the child. A runtime that is attached does not exist in the child.
+ * Errors: `RT_EINVAL` if the loop was made in this process, `RT_EBUSY` if it was being turned or used
+ * at the fork, `-ENOSYS` where the system has no such means, `RT_ESHUTDOWN`, `RT_EMFILE`.
+ *
+ * @threads any
+ */
+RT_API int rt_loop_after_fork(rt_loop *loop);
 
 /* Calls `call(data)` once in the next turn of the loop, then `drop(data)`. If the loop is closed
  * first, only `drop` is called.

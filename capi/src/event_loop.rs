@@ -248,6 +248,17 @@ impl Loop {
         Timer::new(&self.inner, callback)
     }
 
+    /// In the child of a fork that goes on with the loop: gives it descriptors of its own. Everything
+    /// that belongs to it (watches, timers, streams, local tasks) works in the child from then on;
+    /// what was pending is pending in both processes. A runtime that is attached does not exist in
+    /// the child.
+    ///
+    /// # Errors
+    /// `Inval` if the loop is not a parent's, `Busy` if it was being used at the fork.
+    pub fn after_fork(&self) -> Result<(), Error> {
+        self.inner.after_fork()
+    }
+
     /// Closes the loop: everything that is pending is dropped, which for an operation means that
     /// its callback runs here, with `Error::Canceled`.
     ///
@@ -570,6 +581,21 @@ pub unsafe extern "C" fn rt_loop_wake(loop_: *mut rt_loop) -> c_int {
     // allocated. Nothing here panics.
     // SAFETY: the caller passes a loop, or what is refused.
     status(unsafe { rt_loop::get(loop_) }.and_then(|this| this.wake()))
+}
+
+/// In the child of a `fork` that goes on with the loop, first of all: gives the loop descriptors of its
+/// own, with the same numbers, so that neither process disturbs the other's. Its watches, timers and
+/// streams work in the child then; what was pending is pending in both processes, and sockets are
+/// shared. Its tasks go on, but what they poll gives them `RT_EFORK`. For programs of one thread: a lock that another thread held at the fork is
+/// held for ever in the child. A runtime that is attached does not exist in the child.
+/// Errors: `RT_EINVAL` if the loop was made in this process, `RT_EBUSY` if it was being turned or used
+/// at the fork, `-ENOSYS` where the system has no such means, `RT_ESHUTDOWN`, `RT_EMFILE`.
+///
+/// @threads any
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_loop_after_fork(loop_: *mut rt_loop) -> c_int {
+    // SAFETY: the caller passes a loop, or what is refused.
+    boundary(|| Ok(status(unsafe { rt_loop::get(loop_)? }.after_fork())))
 }
 
 /// Something to do once.

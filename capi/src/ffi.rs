@@ -43,17 +43,17 @@ fn watch_forks() {
 }
 
 /// The process that an object was made in.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin(u32);
+#[derive(Debug)]
+pub(crate) struct Origin(AtomicU32);
 
 impl Origin {
     pub(crate) fn here() -> Origin {
         watch_forks();
-        Origin(FORKS.load(Ordering::Relaxed))
+        Origin(AtomicU32::new(FORKS.load(Ordering::Relaxed)))
     }
 
     /// `Error::Fork` in a child of the process that the object was made in.
-    pub(crate) fn check(self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.is_foreign() {
             Err(Error::Fork)
         } else {
@@ -61,8 +61,14 @@ impl Origin {
         }
     }
 
-    pub(crate) fn is_foreign(self) -> bool {
-        FORKS.load(Ordering::Relaxed) != self.0
+    pub(crate) fn is_foreign(&self) -> bool {
+        FORKS.load(Ordering::Relaxed) != self.0.load(Ordering::Relaxed)
+    }
+
+    /// The object is this process's from now on.
+    pub(crate) fn adopt(&self) {
+        self.0
+            .store(FORKS.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 

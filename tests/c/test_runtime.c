@@ -351,6 +351,81 @@ TEST(fork_is_noticed) {
     close(pair[1]);
 }
 
+struct inherited {
+    int fired, ready, posts;
+    int pair[2];
+};
+
+static void inherited_fire(void *data) { ((struct inherited *)data)->fired++; }
+static void inherited_post(void *data) { ((struct inherited *)data)->posts++; }
+static void inherited_ready(void *data, uint32_t ready) {
+    struct inherited *i = data;
+    char byte;
+    CHECK(ready & RT_READABLE);
+    CHECK_EQ(read(i->pair[0], &byte, 1), 1);
+    i->ready++;
+}
+
+/* The child goes on with the loop, and the parent's is not disturbed. */
+TEST(loop_is_taken_over_by_a_forked_child) {
+    rt_loop *loop;
+    rt_timer *timer;
+    rt_watch *watch;
+    struct inherited i = {0, 0, 0, {0, 0}};
+    struct pollfd p;
+    int status = 0, fd, in_child;
+    pid_t child;
+    CHECK(pipe(i.pair) == 0);
+    OK(rt_loop_new(NULL, &loop));
+    CHECK_EQ(rt_loop_after_fork(loop), RT_EINVAL);
+    OK(rt_loop_backend_fd(loop, &fd));
+    OK(rt_timer_new(loop, inherited_fire, &i, NULL, &timer));
+    OK(rt_timer_start(timer, 3600 * 1000 * MS, 0));
+    OK(rt_watch_new(loop, i.pair[0], RT_READABLE, inherited_ready, &i, NULL, &watch));
+    OK(rt_loop_turn(loop, 0));
+    p.fd = fd;
+    p.events = POLLIN;
+    child = fork();
+    if (child == 0) {
+        OK(rt_loop_after_fork(loop));
+        OK(rt_loop_backend_fd(loop, &in_child));
+        CHECK_EQ(in_child, fd);
+        CHECK(rt_loop_turn(loop, 0) >= 0);
+        OK(rt_loop_turn(loop, 0));
+        CHECK_EQ(poll(&p, 1, 0), 0);
+        OK(rt_timer_start(timer, 2 * MS, 0));
+        CHECK_EQ(poll(&p, 1, 10000), 1);
+        while (i.fired == 0) CHECK(rt_loop_turn(loop, RT_FOREVER) >= 0);
+        CHECK_EQ(rt_loop_post(loop, inherited_post, &i, NULL), RT_PENDING);
+        CHECK_EQ(poll(&p, 1, 10000), 1);
+        CHECK(rt_loop_turn(loop, 0) >= 0);
+        CHECK_EQ(i.posts, 1);
+        CHECK(write(i.pair[1], "x", 1) == 1);
+        while (i.ready == 0) CHECK(rt_loop_turn(loop, RT_FOREVER) >= 0);
+        rt_watch_free(watch);
+        rt_timer_free(timer);
+        rt_loop_free(loop);
+        CHECK_EQ(rt_handles_live(), 0);
+        _exit(0);
+    }
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+    /* Neither the child's alarm nor its wakes have reached the parent. */
+    CHECK_EQ(poll(&p, 1, 0), 0);
+    CHECK_EQ(i.fired + i.ready + i.posts, 0);
+    CHECK(write(i.pair[1], "x", 1) == 1);
+    CHECK_EQ(poll(&p, 1, 10000), 1);
+    while (i.ready == 0) CHECK(rt_loop_turn(loop, RT_FOREVER) >= 0);
+    OK(rt_timer_start(timer, 1 * MS, 0));
+    while (i.fired == 0) CHECK(rt_loop_turn(loop, RT_FOREVER) >= 0);
+    rt_watch_free(watch);
+    rt_timer_free(timer);
+    rt_loop_free(loop);
+    close(i.pair[0]);
+    close(i.pair[1]);
+}
+
 TEST(versions_agree) {
     char text[32];
     CHECK_EQ(rt_version(), RT_VERSION_MAJOR << 16 | RT_VERSION_MINOR << 8 | RT_VERSION_PATCH);

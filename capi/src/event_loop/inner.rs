@@ -95,8 +95,8 @@ impl LoopInner {
     }
 
     /// The process that the loop was made in.
-    pub(crate) fn origin(&self) -> Origin {
-        self.origin
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// The runtime that is attached.
@@ -163,6 +163,24 @@ impl LoopInner {
         }
         self.owner.store(me, Ordering::Relaxed);
         self.grant(true)
+    }
+
+    /// In a forked child: makes the loop this process's own. The forking thread owned it, or nobody
+    /// was inside.
+    ///
+    /// # Errors
+    /// `Inval` if it was not made in another process, `Busy` if another thread was inside, or the
+    /// forking thread in a turn; the system's.
+    pub(super) fn after_fork(&self) -> Result<(), Error> {
+        if !self.origin.is_foreign() {
+            return Err(Error::Inval);
+        }
+        let me = thread::id().get();
+        self.take(me).map_err(|_| Error::Busy)?;
+        self.owner.store(me, Ordering::Relaxed);
+        self.grant(true)?.after_fork()?;
+        self.origin.adopt();
+        Ok(())
     }
 
     fn take(&self, me: u64) -> Result<(), u64> {

@@ -333,6 +333,23 @@ impl Core {
         Ok(())
     }
 
+    /// See [`EventLoop::after_fork`](super::EventLoop::after_fork).
+    pub(super) fn after_fork(&self) -> io::Result<()> {
+        if self.turning.get() {
+            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
+        }
+        self.shared.with_bell(Bell::renew).transpose()?;
+        if let Some(Embedding { alarm, set_for }) = &mut *self.embedding.borrow_mut() {
+            alarm.as_ref().map(Alarm::renew).transpose()?;
+            *set_for = None;
+        }
+        self.exorcise()?;
+        // What was under way is looked at anew.
+        self.shared.wake();
+        self.shared.ring_bell();
+        Ok(())
+    }
+
     fn finish(&self) -> io::Result<Turn> {
         let notified = self.shared.wake.end();
         let more = notified

@@ -171,6 +171,20 @@ impl EventLoop {
         self.core.enable_embedding()
     }
 
+    /// To be called first in the child of a fork that goes on with this loop: gives it descriptors of
+    /// its own, so that neither process disturbs the other's. The numbers stay the same. What was
+    /// pending is pending in both processes.
+    ///
+    /// It must have been the only thread of its process that used the loop: a lock that another
+    /// thread held at the fork is held for ever in the child.
+    ///
+    /// # Errors
+    /// `ResourceBusy` inside a turn, `Unsupported` where the system has no such means, or what the
+    /// system says.
+    pub fn after_fork(&self) -> io::Result<()> {
+        self.core.after_fork()
+    }
+
     /// How long a host may sleep if nothing happens: zero if there is work, `None` for ever.
     pub fn next_timeout(&self) -> Option<Duration> {
         self.core.next_timeout()

@@ -312,6 +312,14 @@ impl Bell {
         filler.add(self.0.as_raw_fd(), token, Interest::READ, Mode::Edge)
     }
 
+    /// In a forked child: a descriptor of its own under the same number. The inherited one is the
+    /// parent's as well, and would wake it.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        // SAFETY: no memory is involved.
+        let new = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        put_under(new, &self.0)
+    }
+
     /// Ends the current wait, or the next one. Async-signal-safe, `errno` included.
     pub(crate) fn ring(&self) {
         // SAFETY: the location of this thread's errno is always valid.
@@ -339,6 +347,20 @@ impl Bell {
     }
 }
 
+/// Puts the descriptor that a call has just returned under the number of `old`.
+fn put_under(new: libc::c_int, old: &OwnedFd) -> io::Result<()> {
+    if new < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    let new = unsafe { OwnedFd::from_raw_fd(new) };
+    // SAFETY: no memory is involved; the number stays its owner's.
+    if unsafe { libc::dup3(new.as_raw_fd(), old.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// A timerfd in the set, edge-triggered: an expiry is one report and need not be read.
 #[derive(Debug)]
 pub(crate) struct Alarm(OwnedFd);
@@ -360,6 +382,14 @@ impl Alarm {
 
     pub(crate) fn refill(&self, filler: &Filler, token: u64) -> io::Result<()> {
         filler.add(self.0.as_raw_fd(), token, Interest::READ, Mode::Edge)
+    }
+
+    /// As [`Bell::renew`].
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: no memory is involved.
+        let new = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
+        put_under(new, &self.0)
     }
 
     /// Makes the set readable once, `after` from now.

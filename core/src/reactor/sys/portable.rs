@@ -197,6 +197,10 @@ impl Bell {
         Ok(())
     }
 
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
     /// Ends the current wait, or the next one.
     pub(crate) fn ring(&self) {
         // It fails only if the set is gone, and then nobody waits.
@@ -214,6 +218,10 @@ impl Alarm {
     }
 
     pub(crate) fn refill(&self, _filler: &Filler, _token: u64) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn renew(&self) -> io::Result<()> {
         match *self {}
     }
 
