@@ -246,6 +246,53 @@ fn a_server_and_its_clients_share_a_loop() {
 }
 
 #[test]
+fn a_post_that_comes_while_the_loop_polls_what_it_blocks_on_is_delivered() {
+    let el = new_loop();
+    let handle = el.handle();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // Posted before the first poll, and during it: neither poll may swallow the wake.
+    for when in 0..2 {
+        let (handle, sender) = (handle.clone(), sender.clone());
+        let post = move || {
+            handle
+                .post(move || sender.send(when).expect("heard"))
+                .expect("posted")
+        };
+        if when == 0 {
+            post();
+            el.block_on(async {}).expect("blocked");
+        } else {
+            el.block_on(async { post() }).expect("blocked");
+        }
+    }
+    el.turn(None).expect("turn");
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [0, 1]);
+    // And if that is what the future waits for.
+    let (done, waiting) = (Rc::new(Cell::new(false)), handle.clone());
+    let arrived = Arc::new(AtomicBool::new(false));
+    let (flag, seen) = (arrived.clone(), done.clone());
+    let mut posted = false;
+    el.block_on(poll_fn(move |cx| {
+        if !posted {
+            posted = true;
+            let (flag, waker) = (flag.clone(), cx.waker().clone());
+            let post = move || {
+                flag.store(true, Ordering::Relaxed);
+                waker.wake();
+            };
+            waiting.post(post).expect("posted");
+        }
+        if !arrived.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        seen.set(true);
+        Poll::Ready(())
+    }))
+    .expect("blocked");
+    assert!(done.get());
+}
+
+#[test]
 fn intervals_and_timeouts_work_on_a_loop() {
     let el = new_loop();
     el.block_on(async {

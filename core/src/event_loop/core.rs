@@ -45,6 +45,8 @@ pub(super) struct Core {
     on_panic: RefCell<Option<OnPanic>>,
     on_replaced: RefCell<Option<Rc<dyn Fn()>>>,
     batch: RefCell<Vec<Message>>,
+    /// Whether messages may have come with a wake that was seen outside of a turn.
+    unread: Cell<bool>,
     embedding: RefCell<Option<Embedding>>,
 }
 
@@ -82,6 +84,7 @@ impl Core {
             on_panic: RefCell::default(),
             on_replaced: RefCell::default(),
             batch: RefCell::default(),
+            unread: Cell::new(false),
             embedding: RefCell::new(None),
         }))
     }
@@ -167,15 +170,19 @@ impl Core {
         let _turning = Turning(&self.turning);
         self.turn_number.set(self.turn_number.get() + 1);
         self.wait(timeout)?;
-        self.shared.wake.begin();
-        self.inside(|| self.work())?;
+        // Every message comes with a wake, so without one there is no need to look.
+        let unread = self.unread.take();
+        let woken = self.shared.wake.begin() || unread;
+        self.inside(|| self.work(woken))?;
         self.finish()
     }
 
-    fn work(&self) -> io::Result<()> {
+    fn work(&self, woken: bool) -> io::Result<()> {
         // Before any callback: what a callback of this turn sets is not due in this turn.
         self.timers.advance();
-        self.deliver_messages();
+        if woken {
+            self.deliver_messages();
+        }
         self.fire_timers();
         self.wake_sleepers();
         self.dispatch_events();
@@ -415,6 +422,9 @@ impl Core {
     /// the meantime need not ring.
     pub(super) fn between_turns<R>(&self, f: impl FnOnce() -> R) -> R {
         let before = self.shared.wake.begin();
+        if before {
+            self.unread.set(true);
+        }
         // The next turn does not wait if there was, or is, a wake that no turn has looked into.
         let result = catch_unwind(AssertUnwindSafe(|| self.inside(f)));
         if self.shared.wake.end() || before {

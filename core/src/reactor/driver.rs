@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::scheduled_io::{Direction, ScheduledIo, Seen};
@@ -34,6 +34,9 @@ struct Inner {
     /// `None` for an event loop, whose own bell does more.
     bell: Option<Bell>,
     registered: Mutex<Registered>,
+    /// Whether somebody is among the dead, so that a waiter takes the lock only then. It may be seen
+    /// late, which keeps memory for a turn longer.
+    any_dead: AtomicBool,
 }
 
 #[derive(Default)]
@@ -105,6 +108,7 @@ impl Handle {
                 poller,
                 bell,
                 registered: Mutex::new(Registered::default()),
+                any_dead: AtomicBool::new(false),
             }),
         }
     }
@@ -122,14 +126,14 @@ impl Handle {
 
     /// The waiter, before it waits.
     pub(crate) fn free_dead(&self) {
-        let dead = {
-            let mut registered = self.inner.registered.lock();
-            if registered.dead.is_empty() {
-                return;
-            }
-            std::mem::take(&mut registered.dead)
-        };
-        drop(dead);
+        if self.inner.any_dead.load(Ordering::Relaxed) {
+            let dead = {
+                let mut registered = self.inner.registered.lock();
+                self.inner.any_dead.store(false, Ordering::Relaxed);
+                std::mem::take(&mut registered.dead)
+            };
+            drop(dead);
+        }
     }
 
     /// The waiter: passes on what was reported for a registration.
@@ -306,6 +310,7 @@ impl Drop for Registration {
                 (live, false)
             } else {
                 registered.dead.extend(live.map(|live| live.io));
+                inner.any_dead.store(true, Ordering::Relaxed);
                 (None, registered.dead.len() == DEAD_LIMIT)
             }
         };
