@@ -187,10 +187,8 @@ mod tests {
         assert_eq!((sample.first, sample.second), (1, 2));
         let words: [u64; 5] = [40, 1, 2, 0, 1];
         // SAFETY: as above.
-        assert_eq!(
-            unsafe { options(words.as_ptr().cast::<Sample>()) },
-            Err(Error::TooBig)
-        );
+        let sample = unsafe { options(words.as_ptr().cast::<Sample>()) };
+        assert_eq!(sample, Err(Error::TooBig));
     }
 
     #[test]
@@ -198,10 +196,8 @@ mod tests {
         for size in [0, 7, 1 << 20] {
             let words: [u64; 3] = [size, 1, 2];
             // SAFETY: the size is refused before anything behind it is read.
-            assert_eq!(
-                unsafe { options(words.as_ptr().cast::<Sample>()) },
-                Err(Error::Inval)
-            );
+            let sample = unsafe { options(words.as_ptr().cast::<Sample>()) };
+            assert_eq!(sample, Err(Error::Inval));
         }
     }
 

@@ -98,7 +98,9 @@ fn other_threads_may_post_and_wake_but_not_use_the_loop() {
         );
         assert_eq!(other.timer(|| ()).unwrap_err(), Error::Perm);
         other
-            .post(move || drop(seen.fetch_add(1, Ordering::SeqCst)))
+            .post(move || {
+                let _ = seen.fetch_add(1, Ordering::SeqCst);
+            })
             .unwrap();
         other.wake().unwrap();
     })
@@ -238,8 +240,10 @@ fn a_panic_of_a_callback_is_contained() {
     this.post(|| panic!("contained")).unwrap();
     let after = Arc::new(AtomicUsize::new(0));
     let seen = after.clone();
-    this.post(move || drop(seen.fetch_add(1, Ordering::SeqCst)))
-        .unwrap();
+    this.post(move || {
+        let _ = seen.fetch_add(1, Ordering::SeqCst);
+    })
+    .unwrap();
     this.turn(0).unwrap();
     assert_eq!(after.load(Ordering::SeqCst), 1);
 }
