@@ -334,6 +334,20 @@ pub(crate) unsafe fn call_method<const N: usize>(method: Obj, args: [Obj; N]) ->
     unsafe { Ref::owned(result) }
 }
 
+/// The arguments of a `METH_FASTCALL` method: `count` positional ones, keyword values behind them.
+///
+/// # Safety
+/// The pointer and the count are those that CPython passed; the slice ends with the call.
+#[inline]
+pub(crate) unsafe fn arguments<'a>(args: *const Obj, count: isize) -> &'a [Obj] {
+    // The pointer may be null if there are none.
+    if count == 0 {
+        return &[];
+    }
+    // SAFETY: CPython passes that many live objects.
+    unsafe { std::slice::from_raw_parts(args, count as usize) }
+}
+
 #[cold]
 fn raise_panic() {
     let _: PyRes<()> = raise(

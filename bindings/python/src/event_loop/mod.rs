@@ -77,7 +77,7 @@ pub(crate) struct LoopState {
     transports: RefCell<Vec<Obj>>,
     /// The block of the next bulk read, see `transport::bulk`.
     pub(crate) spare_block: Slot,
-    read_buffer: OnceCell<Box<UnsafeCell<[u8; READ_SIZE]>>>,
+    read_buffer: OnceCell<UnsafeCell<Box<[u8]>>>,
 }
 
 impl LoopState {
@@ -122,12 +122,8 @@ impl LoopState {
     /// The caller lets go of it before anything can run Python code.
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn read_buffer(&self) -> &mut [u8] {
-        let buffer = self.read_buffer.get_or_init(|| {
-            // By way of a `Vec`, which asks for zeroed memory instead of writing it.
-            let zeros: Box<[u8]> = vec![0; READ_SIZE].into_boxed_slice();
-            // SAFETY: as long as the array, which `UnsafeCell` does not change the layout of.
-            unsafe { Box::from_raw(Box::into_raw(zeros).cast()) }
-        });
+        let fresh = || UnsafeCell::new(vec![0; READ_SIZE].into_boxed_slice());
+        let buffer = self.read_buffer.get_or_init(fresh);
         // SAFETY: one borrower at a time, by this function's contract.
         unsafe { &mut *buffer.get() }
     }
@@ -395,8 +391,8 @@ unsafe extern "C" fn transport_of(slf: Obj, fd: Obj) -> Obj {
 /// `_set_transport(fd, transport)`: records a transport that is not native; None to forget it.
 unsafe extern "C" fn set_transport(slf: Obj, args: *mut Obj, nargs: isize) -> Obj {
     py::nothing(|| {
-        // SAFETY: CPython passes `nargs` live arguments.
-        let args = unsafe { std::slice::from_raw_parts(args, nargs as usize) };
+        // SAFETY: CPython's arguments.
+        let args = unsafe { py::arguments(args, nargs) };
         let &[fd, transport] = args else {
             return py::raise(py::type_error(), c"_set_transport() takes two arguments");
         };

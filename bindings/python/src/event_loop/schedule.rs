@@ -1,7 +1,5 @@
 //! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`.
 
-use std::slice;
-
 use pyo3::ffi;
 
 use super::{LoopObject, object};
@@ -34,11 +32,7 @@ struct Given<'a> {
 unsafe fn given<'a>(args: *const Obj, nargs: isize, kwnames: Obj) -> PyRes<Given<'a>> {
     // SAFETY: CPython passes `nargs` positional values, then one for each name.
     unsafe {
-        let positional = if nargs == 0 {
-            &[]
-        } else {
-            slice::from_raw_parts(args, nargs as usize)
-        };
+        let positional = py::arguments(args, nargs);
         let mut context = std::ptr::null_mut();
         if !kwnames.is_null() {
             for i in 0..ffi::PyTuple_GET_SIZE(kwnames) {

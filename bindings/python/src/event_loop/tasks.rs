@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::slice;
 
 use pyo3::ffi;
 
@@ -47,10 +46,7 @@ unsafe extern "C" fn create_task(slf: Obj, args: *const Obj, nargs: isize, kwnam
             } else {
                 ffi::PyTuple_GET_SIZE(kwnames) as usize
             };
-            (
-                slice::from_raw_parts(args, nargs as usize + keywords),
-                keywords,
-            )
+            (py::arguments(args, nargs + keywords as isize), keywords)
         };
         let special = state.debug.get() || !state.task_factory.get().is_null();
         if nargs != 1 || keywords > MOST_KEYWORDS || special {

@@ -236,12 +236,8 @@ unsafe fn add(
     direction: Direction,
     public: bool,
 ) -> PyRes<Ref> {
-    let args = if nargs == 0 {
-        &[]
-    } else {
-        // SAFETY: CPython passes `nargs` live arguments.
-        unsafe { std::slice::from_raw_parts(args, nargs as usize) }
-    };
+    // SAFETY: CPython's arguments.
+    let args = unsafe { py::arguments(args, nargs) };
     let [fd, callback, args @ ..] = args else {
         return py::raise(
             py::type_error(),

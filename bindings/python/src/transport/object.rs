@@ -32,8 +32,8 @@ unsafe extern "C" fn new(kind: *mut ffi::PyTypeObject, _args: Obj, _kwargs: Obj)
 /// `_attach(loop, sock, fd, protocol, extra)`: fills a new transport.
 unsafe extern "C" fn attach(slf: Obj, args: *mut Obj, nargs: isize) -> Obj {
     py::nothing(|| {
-        // SAFETY: CPython passes `nargs` live arguments.
-        let args = unsafe { std::slice::from_raw_parts(args, nargs as usize) };
+        // SAFETY: CPython's arguments.
+        let args = unsafe { py::arguments(args, nargs) };
         let &[event_loop, sock, fd, protocol, extra] = args else {
             return py::raise(py::type_error(), c"_attach() takes five arguments");
         };

@@ -143,8 +143,8 @@ unsafe extern "C" fn get_write_buffer_limits(slf: Obj, _: Obj) -> Obj {
 /// `_set_limits(low, high)`: already checked by Python's half.
 unsafe extern "C" fn set_limits(slf: Obj, args: *mut Obj, nargs: isize) -> Obj {
     py::nothing(|| {
-        // SAFETY: CPython passes `nargs` live arguments.
-        let args = unsafe { std::slice::from_raw_parts(args, nargs as usize) };
+        // SAFETY: CPython's arguments.
+        let args = unsafe { py::arguments(args, nargs) };
         let &[low, high] = args else {
             return py::raise(py::type_error(), c"_set_limits() takes two arguments");
         };
