@@ -5,6 +5,11 @@
 //! system's set first, and then put on the list of the dead, with its memory. The waiter frees the
 //! dead before it waits: whatever is on the list then left the set before the wait began, which
 //! can therefore not report it, and the reports of the wait before have all been handled.
+//!
+//! That rests on the descriptor still being open when its registration ends. If it is not, the system
+//! may go on reporting the address (see the system module on ghosts). Two things give that away: the
+//! set does not know the number any more, or the number has been registered again in the meantime.
+//! Then the memory is kept for as long as the reactor is there.
 
 use std::fmt;
 use std::io;
@@ -44,7 +49,44 @@ struct Registered {
     live: Vec<Option<Live>>,
     free: Vec<u32>,
     dead: Vec<Arc<ScheduledIo>>,
+    /// Those that the system may still report.
+    haunting: Vec<Arc<ScheduledIo>>,
+    /// By descriptor number: 1 + the index of the registration that has it, or 0.
+    by_fd: Vec<u32>,
     closed: bool,
+}
+
+impl Registered {
+    fn put(&mut self, live: Live) -> u32 {
+        let fd = live.fd as usize;
+        let index = if let Some(index) = self.free.pop() {
+            self.live[index as usize] = Some(live);
+            index
+        } else {
+            self.live.push(Some(live));
+            (self.live.len() - 1) as u32
+        };
+        if fd >= self.by_fd.len() {
+            self.by_fd.resize(fd + 1, 0);
+        }
+        self.by_fd[fd] = index + 1;
+        index
+    }
+
+    /// Takes a registration out of the tables and, if its number is still its own, out of the set.
+    /// Whether the system has certainly forgotten it.
+    fn take(&mut self, index: u32, poller: &Poller) -> (Option<Live>, bool) {
+        let Some(live) = self.live[index as usize].take() else {
+            return (None, true);
+        };
+        self.free.push(index);
+        let owner = &mut self.by_fd[live.fd as usize];
+        let forgotten = *owner == index + 1 && {
+            *owner = 0;
+            poller.remove(live.fd).is_ok()
+        };
+        (Some(live), forgotten)
+    }
 }
 
 struct Live {
@@ -150,7 +192,7 @@ impl Handle {
 
     /// The waiter is gone: whoever waits for a registration is woken, to find an error.
     pub(crate) fn close(&self) {
-        let (live, dead): (Vec<_>, _) = {
+        let (live, dead, haunting): (Vec<_>, _, _) = {
             let mut registered = self.inner.registered.lock();
             registered.closed = true;
             let live = registered
@@ -159,9 +201,10 @@ impl Handle {
                 .flatten()
                 .map(|live| live.io.clone())
                 .collect();
-            (live, std::mem::take(&mut registered.dead))
+            let dead = std::mem::take(&mut registered.dead);
+            (live, dead, std::mem::take(&mut registered.haunting))
         };
-        drop(dead);
+        drop((dead, haunting));
         for io in live {
             io.close();
         }
@@ -237,18 +280,11 @@ impl Registration {
                 .inner
                 .poller
                 .add(fd, address_of(&io), interest, Mode::Edge)?;
-            let live = Some(Live {
+            registered.put(Live {
                 io: io.clone(),
                 fd,
                 interest,
-            });
-            if let Some(index) = registered.free.pop() {
-                registered.live[index as usize] = live;
-                index
-            } else {
-                registered.live.push(live);
-                (registered.live.len() - 1) as u32
-            }
+            })
         };
         let interest = AtomicU8::new(interest.bits());
         Ok((
@@ -302,16 +338,16 @@ impl Drop for Registration {
         let inner = &self.handle.inner;
         let (live, many) = {
             let mut registered = inner.registered.lock();
-            // It fails only if the descriptor was closed first, against the rules.
-            let _ = inner.poller.remove(self.fd);
-            let live = registered.live[self.index as usize].take();
-            registered.free.push(self.index);
+            let (live, forgotten) = registered.take(self.index, &inner.poller);
             if registered.closed {
                 (live, false)
-            } else {
+            } else if forgotten {
                 registered.dead.extend(live.map(|live| live.io));
                 inner.any_dead.store(true, Ordering::Relaxed);
                 (None, registered.dead.len() == DEAD_LIMIT)
+            } else {
+                registered.haunting.extend(live.map(|live| live.io));
+                (None, false)
             }
         };
         drop(live);
@@ -405,6 +441,48 @@ mod tests {
             1,
             "places are used again"
         );
+    }
+
+    #[test]
+    fn what_the_system_may_still_report_is_kept() {
+        let (mut reactor, handle) = Reactor::new().expect("a reactor");
+        let (a, mut b) = UnixStream::pair().expect("a socket pair");
+        let number = a.as_raw_fd();
+        let new = |fd| {
+            Registration::new(handle.clone(), fd, Interest::READ)
+                .expect("registered")
+                .0
+        };
+        // Closed, while a duplicate keeps the open file, before its registration ends.
+        let registration = new(number);
+        let ghost = Arc::downgrade(&registration.io);
+        let duplicate = a.try_clone().expect("dup");
+        drop(a);
+        drop(registration);
+        b.write_all(b"x").expect("write");
+        assert_eq!(reactor.turn(None).expect("turn"), 1, "the ghost reports");
+        reactor.turn(Some(Duration::ZERO)).expect("turn");
+        assert_eq!(ghost.strong_count(), 1);
+        // Registered again under its number before the first registration ends.
+        let first = new(duplicate.as_raw_fd());
+        let ghost = Arc::downgrade(&first.io);
+        let (c, d) = UnixStream::pair().expect("a socket pair");
+        let kept = duplicate.try_clone().expect("dup");
+        // SAFETY: both are open; the number stays `duplicate`'s.
+        unsafe { libc::dup2(c.as_raw_fd(), duplicate.as_raw_fd()) };
+        let second = new(duplicate.as_raw_fd());
+        drop(first);
+        reactor.turn(Some(Duration::ZERO)).expect("turn");
+        assert_eq!(ghost.strong_count(), 1);
+        (&d).write_all(b"x").expect("write");
+        clear(&second, Direction::Read);
+        assert!(reactor.turn(None).expect("turn") > 0);
+        assert!(
+            second.io().seen(Direction::Read).is_some(),
+            "the second is not disturbed"
+        );
+        drop((second, kept, reactor));
+        assert_eq!(ghost.strong_count(), 0);
     }
 
     #[test]
