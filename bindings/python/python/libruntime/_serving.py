@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _asyncio
 from ._errors import logger
-from ._transports import DatagramTransport, SocketTransport
+from ._transports import DatagramTransport, SocketTransport, _family
 
 if TYPE_CHECKING:
     import ssl as ssl_module
@@ -138,7 +138,7 @@ class ServingMixin:
         """Accept what waits, up to ``backlog`` connections a turn."""
         for _ in range(backlog):
             try:
-                connection, address = sock.accept()
+                connection, address = _accept(sock)
             except _NO_CONNECTION:
                 return
             except OSError as exc:
@@ -364,6 +364,15 @@ class ServingMixin:
         if start_serving:
             await server.start_serving()
         return server
+
+
+def _accept(sock: socket.socket) -> tuple[socket.socket, Any]:
+    """``sock.accept()``, for a plain socket without the enums that cost more than the call."""
+    if type(sock) is not socket.socket:
+        return sock.accept()
+    number, address = sock._accept()  # type: ignore[attr-defined]
+    kind = socket.SOCK_STREAM
+    return socket.socket(_family(sock), kind, sock.proto, fileno=number), address
 
 
 def _refuse_limits(handshake: float | None, shutdown: float | None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _asyncio, _native
@@ -11,7 +12,11 @@ from ._errors import logger
 if TYPE_CHECKING:
     from ._loop import EventLoop
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
+#: Plain numbers, without the enums that `socket.socket` wraps around them at each look.
+_INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
+_STREAM = int(socket.SOCK_STREAM)
+_family: Callable[[socket.socket], int] = socket.SocketType.family.__get__
+_type: Callable[[socket.socket], int] = socket.SocketType.type.__get__
 
 
 class SocketTransport(_native.StreamTransport):
@@ -35,17 +40,15 @@ class SocketTransport(_native.StreamTransport):
         server: Any = None,
     ) -> None:
         extra = {} if extra is None else extra
-        extra["socket"] = _asyncio.TransportSocket(sock)
         self._server = None
         self._empty_waiter = None
-        if sock.family in _INTERNET and sock.type == socket.SOCK_STREAM:
+        if _family(sock) in _INTERNET and _type(sock) == _STREAM:
             # Small writes leave at once; the socket's protocol number does not matter (a socket
             # made with 0 is TCP all the same).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._attach(loop, sock, sock.fileno(), protocol, extra)
-        if "sockname" not in extra:
-            extra["sockname"] = _address(sock.getsockname)
         if "peername" not in extra:
+            # Now, because a connection that the peer has reset does not know any more.
             extra["peername"] = _address(sock.getpeername)
         if server is not None:
             self._server = server
@@ -57,7 +60,22 @@ class SocketTransport(_native.StreamTransport):
             loop.call_soon(_asyncio.set_result_unless_cancelled, waiter, None)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return self._extra.get(name, default)
+        """``socket``, ``sockname``, ``peername``, or what TLS adds.
+
+        The first two are made when they are asked for, and remembered; that is, not before the
+        connection is closed for good.
+        """
+        try:
+            return self._extra[name]
+        except KeyError:
+            sock = self._sock
+            if sock is None or name not in ("socket", "sockname"):
+                return default
+        if name == "socket":
+            self._extra[name] = _asyncio.TransportSocket(sock)
+        else:
+            self._extra[name] = _address(sock.getsockname)
+        return self._extra[name]
 
     def can_write_eof(self) -> bool:
         return True
