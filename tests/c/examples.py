@@ -42,9 +42,7 @@ def output(context, name, *arguments):
 def server(context, name, *arguments):
     """Runs a server; yields its port. It must end cleanly at SIGTERM, with nothing on stderr."""
     command = context.wrap([str(context.folder / name), *map(str, arguments)])
-    process = subprocess.Popen(
-        command, env=context.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, env=context.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         ready, _, _ = select.select([process.stdout], [], [], LIMIT)
         line = process.stdout.readline() if ready else ""
@@ -121,9 +119,7 @@ def test_echo_loop_echoes(context):
             check(connection.recv(10) == b"ping", "no echo")
             # More than the system buffers: what waits in the server comes back as well.
             data = os.urandom(8 << 20)
-            sender = threading.Thread(
-                target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR))
-            )
+            sender = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
             sender.start()
             received = bytearray()
             while piece := connection.recv(1 << 16):
@@ -167,11 +163,18 @@ def test_http_files_refuses_politely(context):
         check((status, headers["allow"]) == (405, "GET, HEAD"), headers)
         host = b"Host: x\r\n"
         for bad in [
-            b"GET\r\n\r\n", b"GET /\r\n\r\n", b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
-            b"GET / HTTP/1.1\r\n" + host + b"nocolon\r\n\r\n", b"GET / HTTP/1.1\r\n" + host + host + b"\r\n",
-            b"GET / HTTP/1.1\r\n" + host + b"A : b\r\n\r\n", b"GET /%zz HTTP/1.1\r\n" + host + b"\r\n",
-            b"GET /%00 HTTP/1.1\r\n" + host + b"\r\n", b"GET /\x00 HTTP/1.1\r\n" + host + b"\r\n",
-            b"GET x HTTP/1.1\r\n" + host + b"\r\n", b" / HTTP/1.1\r\n" + host + b"\r\n",
+            b"GET\r\n\r\n",
+            b"GET /\r\n\r\n",
+            b"nonsense\r\n\r\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + host + b"nocolon\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + host + host + b"\r\n",
+            b"GET / HTTP/1.1\r\n" + host + b"A : b\r\n\r\n",
+            b"GET /%zz HTTP/1.1\r\n" + host + b"\r\n",
+            b"GET /%00 HTTP/1.1\r\n" + host + b"\r\n",
+            b"GET /\x00 HTTP/1.1\r\n" + host + b"\r\n",
+            b"GET x HTTP/1.1\r\n" + host + b"\r\n",
+            b" / HTTP/1.1\r\n" + host + b"\r\n",
         ]:
             check(ask(port, bad)[0] == 400, bad)
         check(ask(port, b"GET / HTTP/2.0\r\n" + host + b"\r\n")[0] == 505, "version")
@@ -265,6 +268,7 @@ def test_http_files_answers_many_at_once_and_ends_amid_them(context):
 
 def test_http_files_says_what_is_wrong(context):
     with tree() as root, server(context, "http_files", root) as (port, _):
+
         def run(*arguments):
             command = context.wrap([str(context.folder / "http_files"), *map(str, arguments)])
             return subprocess.run(command, env=context.env, capture_output=True, text=True, timeout=LIMIT)

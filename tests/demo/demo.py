@@ -90,8 +90,9 @@ def plant_tree(tree: Path) -> int:
     Sources alone are few and small, so the libraries just built and the installed Python packages come with them.
     """
     sources = {path: tree / path.relative_to(ROOT) for path in walk(ROOT)}
-    for library in (ROOT / "target" / "release" / name for name in ("libruntime.a", "libruntime.so")):
-        sources[library] = tree / "lib" / library.name
+    for name in ("libruntime.a", "libruntime.so"):  # not libruntime.so.0, which is a link
+        if (library := ROOT / "target" / "release" / name).exists():
+            sources[library] = tree / "lib" / name
     packages = Path(sysconfig.get_path("purelib"))
     sources |= {path: tree / "packages" / path.relative_to(packages) for path in walk(packages)}
     for source, target in sources.items():
