@@ -19,6 +19,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <signal.h>
 #include <stdio.h>
@@ -84,6 +85,19 @@ static void connection_release(void *data) {
 
 /* ---- files: these run as blocking jobs ---- */
 
+static int is_below(int root, int fd) {
+    char link[64], above[PATH_MAX], name[PATH_MAX];
+    ssize_t length, longer;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", root);
+    length = readlink(link, above, sizeof above - 1);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    longer = readlink(link, name, sizeof name - 1);
+    if (length <= 0 || longer <= 0) return 0;
+    if (above[length - 1] != '/') above[length++] = '/';
+    name[longer++] = '/';
+    return longer >= length && memcmp(above, name, (size_t)length) == 0;
+}
+
 /* Opens a path below the root, whatever links there are. */
 static int open_below(int root, const char *path) {
     struct open_how how;
@@ -92,8 +106,14 @@ static int open_below(int root, const char *path) {
     how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
     fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
-    if (fd < 0 && errno == ENOSYS) /* before Linux 5.6; the path has no ".." in it */
-        fd = openat(root, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (fd >= 0 || errno != ENOSYS) return fd;
+    /* Before Linux 5.6: opens it, and looks where that has led. */
+    fd = openat(root, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0 && !is_below(root, fd)) {
+        close(fd);
+        errno = EXDEV;
+        return -1;
+    }
     return fd;
 }
 
