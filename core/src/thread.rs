@@ -1,9 +1,18 @@
 //! Threads of our own, in a process that is not.
 
-use crate::shim::thread::{Builder, JoinHandle};
+use crate::shim::thread::{Builder, JoinHandle, current};
+use crate::shim::thread_local;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::Arc;
+
+thread_local! {
+    /// The family of this thread, if it is one of ours.
+    static FAMILY: Cell<*const ()> = const { Cell::new(ptr::null()) };
+}
 
 /// Hooks and properties that all threads of a runtime share.
 #[derive(Clone)]
@@ -12,36 +21,70 @@ pub(crate) struct ThreadOptions {
     pub(crate) stack_size: Option<usize>,
     pub(crate) on_start: Option<Hook>,
     pub(crate) on_stop: Option<Hook>,
+    /// Tells the threads of one runtime from all others, by its address.
+    pub(crate) family: Arc<()>,
 }
 
 /// A function that a thread calls when it starts or stops.
 pub(crate) type Hook = Arc<dyn Fn() + Send + Sync>;
 
 impl ThreadOptions {
-    /// Starts a thread with signals blocked, which runs `body` between the two hooks.
+    /// Starts a thread with signals blocked, which runs `body` between the two hooks, and drops what
+    /// `body` returns when nothing of the user's is left to run.
     ///
     /// The host's signal handlers keep running on the host's threads: the new thread blocks every
     /// signal that the kernel may deliver to any thread.
-    pub(crate) fn spawn(&self, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-        let mut builder = Builder::new().name((self.name)());
+    ///
+    /// # Errors
+    /// `InvalidInput` if the thread can not have its name; what the system says.
+    pub(crate) fn spawn<T>(
+        &self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let mut builder = Builder::new().name(self.next_name()?);
         if let Some(size) = self.stack_size {
             builder = builder.stack_size(size);
         }
         let options = self.clone();
         with_signals_blocked(|| {
             builder.spawn(move || {
+                FAMILY.with(|family| family.set(Arc::as_ptr(&options.family)));
                 call(&options.on_start);
-                body();
+                let ended = body();
                 call(&options.on_stop);
+                drop(ended);
             })
         })
+    }
+
+    fn next_name(&self) -> io::Result<String> {
+        let name = catch_unwind(AssertUnwindSafe(|| (self.name)()))
+            .map_err(|_| io::Error::other("the function that names threads panicked"))?;
+        if name.contains('\0') {
+            let message = "the name of a thread can not contain a zero byte";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        Ok(name)
+    }
+
+    /// Whether the calling thread was started with these options, its hooks included.
+    pub(crate) fn started_current(&self) -> bool {
+        FAMILY.with(Cell::get) == Arc::as_ptr(&self.family)
+    }
+}
+
+/// Waits until a thread has ended, unless it is the calling one, which its destructors of
+/// thread-local values may make it.
+pub(crate) fn join(handle: JoinHandle<()>) {
+    if handle.thread().id() != current().id() {
+        // What runs on our threads contains its panics.
+        let _ = handle.join();
     }
 }
 
 impl fmt::Debug for ThreadOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadOptions")
-            .field("name", &(self.name)())
             .field("stack_size", &self.stack_size)
             .finish_non_exhaustive()
     }
@@ -50,7 +93,7 @@ impl fmt::Debug for ThreadOptions {
 /// Calls a hook; a panic in it must not take the thread along.
 fn call(hook: &Option<Hook>) {
     if let Some(hook) = hook {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook()));
+        let _ = catch_unwind(AssertUnwindSafe(|| hook()));
     }
 }
 

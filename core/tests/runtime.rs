@@ -417,6 +417,94 @@ fn panicking_hooks_are_contained() {
 }
 
 #[test]
+fn endless_durations_are_no_limit() {
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .thread_keep_alive(Duration::MAX)
+        .build()
+        .unwrap();
+    for i in 0..2 {
+        let job = runtime.spawn_blocking(move || i);
+        assert_eq!(runtime.block_on(job).unwrap().unwrap(), i);
+    }
+    assert!(runtime.shutdown_timeout(Duration::MAX).is_complete());
+}
+
+#[test]
+fn thread_that_can_not_be_named_is_an_error() {
+    let error = Builder::new()
+        .worker_threads(2)
+        .thread_name("a\0b")
+        .build()
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    let named = AtomicUsize::new(0);
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .thread_name_fn(move || match named.fetch_add(1, Ordering::SeqCst) {
+            0 => "worker".to_owned(),
+            _ => panic!("no more names"),
+        })
+        .build()
+        .unwrap();
+    let job = runtime.spawn_blocking(|| ());
+    assert!(runtime.block_on(job).unwrap().unwrap_err().is_cancelled());
+    assert!(runtime.shutdown(None).is_complete());
+}
+
+#[test]
+fn runtime_may_end_in_the_last_hook_of_its_own_thread() {
+    for on_pool in [false, true] {
+        let slot = Arc::new(Mutex::new(None::<Runtime>));
+        let (own, (ended, has_ended)) = (slot.clone(), mpsc::channel());
+        let ended = Mutex::new(ended);
+        let runtime = Builder::new()
+            .worker_threads(1)
+            .on_thread_stop(move || {
+                if (thread::current().name() == Some("pool")) == on_pool {
+                    drop(own.lock().unwrap().take());
+                    ended.lock().unwrap().send(()).unwrap();
+                }
+            })
+            .thread_name_fn({
+                let named = AtomicUsize::new(0);
+                move || ["worker", "pool"][named.fetch_add(1, Ordering::SeqCst)].to_owned()
+            })
+            .build()
+            .unwrap();
+        let job = runtime.spawn_blocking(|| ());
+        runtime.block_on(job).unwrap().unwrap();
+        let handle = runtime.handle().clone();
+        *slot.lock().unwrap() = Some(runtime);
+        // On a thread of its own a shutdown waits for nothing.
+        let also = slot.clone();
+        drop(handle.spawn(async move {
+            also.lock().unwrap().as_ref().unwrap().shutdown(None);
+        }));
+        has_ended.recv().unwrap();
+    }
+}
+
+#[test]
+fn hook_that_does_not_end_is_not_waited_for_beyond_the_timeout() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .on_thread_stop(move || held.lock().unwrap().recv().unwrap())
+        .build()
+        .unwrap();
+    let job = runtime.spawn_blocking(|| ());
+    runtime.block_on(job).unwrap().unwrap();
+    let report = runtime.shutdown(Some(Duration::from_millis(1)));
+    assert_eq!((report.workers_left, report.blocking_left), (1, 1));
+    release.send(()).unwrap();
+    release.send(()).unwrap();
+    assert!(runtime.shutdown(None).is_complete());
+}
+
+#[test]
 fn settings_out_of_range_are_refused() {
     let error = Builder::new()
         .worker_threads(Builder::MAX_WORKERS + 1)

@@ -17,15 +17,13 @@
 use crate::executor::SharedRef;
 use crate::shim::sync::{Condvar, Mutex};
 use crate::shim::thread::{self, JoinHandle as ThreadHandle};
-use crate::shim::thread_local;
 use crate::task::{JoinHandle, Notified, Schedule, TaskPtr, coop, new_task};
 use crate::thread::ThreadOptions;
-use std::cell::Cell;
+use crate::time::clock;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -47,6 +45,10 @@ pub(crate) struct Pool {
 struct State {
     queue: VecDeque<Notified>,
     threads: usize,
+    /// Threads whose handle is not in `handles` yet.
+    starting: usize,
+    /// Threads that are not counted any more, and have not ended yet.
+    leaving: usize,
     idle: usize,
     claims: usize,
     closed: bool,
@@ -113,13 +115,20 @@ impl Pool {
                 return Ok(());
             }
             state.threads += 1;
+            state.starting += 1;
         }
         let pool = self.clone();
-        match self.options.spawn(move || pool.work()) {
+        let life = move || {
+            pool.work();
+            Leaving(pool)
+        };
+        match self.options.spawn(life) {
             Ok(handle) => {
                 let mut state = self.state.lock();
                 state.handles.retain(|handle| !thread::is_finished(handle));
                 state.handles.push(handle);
+                state.starting -= 1;
+                self.tell_if_empty(&state);
                 Ok(())
             }
             Err(error) => self.give_up_thread(error),
@@ -132,10 +141,11 @@ impl Pool {
         let orphans = {
             let mut state = self.state.lock();
             state.threads -= 1;
+            state.starting -= 1;
             if state.threads > 0 {
                 return Ok(());
             }
-            self.empty.notify_all();
+            self.tell_if_empty(&state);
             std::mem::take(&mut state.queue)
         };
         drop(orphans);
@@ -144,7 +154,6 @@ impl Pool {
 
     /// The life of a thread.
     fn work(&self) {
-        let _on_pool = OnThread::enter(self);
         let mut state = self.state.lock();
         'busy: loop {
             while let Some(job) = state.queue.pop_front() {
@@ -156,7 +165,7 @@ impl Pool {
                 break;
             }
             state.idle += 1;
-            let leave_at = Instant::now() + self.keep_alive;
+            let leave_at = clock::after(Instant::now(), self.keep_alive);
             loop {
                 let left = leave_at.saturating_duration_since(Instant::now());
                 let (now, wait) = self.work.wait_timeout(state, left);
@@ -172,7 +181,11 @@ impl Pool {
             }
         }
         state.threads -= 1;
-        if state.threads == 0 {
+        state.leaving += 1;
+    }
+
+    fn tell_if_empty(&self, state: &State) {
+        if state.is_empty() {
             self.empty.notify_all();
         }
     }
@@ -192,13 +205,13 @@ impl Pool {
     /// are still at it at `deadline`.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> usize {
         let mut state = self.state.lock();
-        while state.threads > 0 {
+        while !state.is_empty() {
             match deadline {
                 None => state = self.empty.wait(state),
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        return state.threads;
+                        return state.threads + state.leaving;
                     }
                     state = self.empty.wait_timeout(state, left).0;
                 }
@@ -207,36 +220,32 @@ impl Pool {
         let handles = std::mem::take(&mut state.handles);
         drop(state);
         for handle in handles {
-            // Its work is done; a hook that panicked has been contained.
-            let _ = handle.join();
+            crate::thread::join(handle);
         }
         0
     }
 
-    /// Whether the calling thread is one of this pool.
+    /// Whether the calling thread is one of this runtime's, a worker or one of this pool.
     pub(crate) fn is_current(&self) -> bool {
-        CURRENT.with(|current| std::ptr::eq(current.get(), self))
+        self.options.started_current()
     }
 }
 
-thread_local! {
-    /// The pool that this thread belongs to.
-    static CURRENT: Cell<*const Pool> = const { Cell::new(ptr::null()) };
-}
-
-/// Marks the calling thread as one of a pool.
-struct OnThread;
-
-impl OnThread {
-    fn enter(pool: &Pool) -> OnThread {
-        CURRENT.with(|current| current.set(pool));
-        OnThread
+impl State {
+    /// Whether there is no thread, and none on its way in or out.
+    fn is_empty(&self) -> bool {
+        self.threads + self.starting + self.leaving == 0
     }
 }
 
-impl Drop for OnThread {
+/// The last thing of a thread.
+struct Leaving(Arc<Pool>);
+
+impl Drop for Leaving {
     fn drop(&mut self) {
-        CURRENT.with(|current| current.set(ptr::null()));
+        let mut state = self.0.state.lock();
+        state.leaving -= 1;
+        self.0.tell_if_empty(&state);
     }
 }
 

@@ -81,7 +81,6 @@ impl Worker {
 
     /// The whole life of a worker's thread.
     pub(crate) fn run(self: Box<Self>) {
-        crate::thread::wake_on_time();
         self.remote().parker.attach();
         let driver = context::enter_driver(&self.remote().driver, true);
         let current = Current::enter(&self);

@@ -2,10 +2,10 @@
 
 use super::Runtime;
 use super::handle::Handle;
-use super::lifecycle::Threads;
+use super::lifecycle::{Alive, Threads};
 use crate::blocking::Pool;
 use crate::executor::Shared;
-use crate::thread::{Hook, ThreadOptions};
+use crate::thread::{Hook, ThreadOptions, wake_on_time};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -125,6 +125,7 @@ impl Builder {
             stack_size: self.stack_size,
             on_start: self.on_start.clone(),
             on_stop: self.on_stop.clone(),
+            family: Arc::new(()),
         };
         let pool = Pool::new(options.clone(), self.max_blocking, self.keep_alive);
         let (shared, workers) = Shared::with_workers(workers, pool)?;
@@ -135,15 +136,16 @@ impl Builder {
         };
         let mut failed = None;
         for worker in workers {
-            let ending = threads.clone();
+            let alive = Alive(threads.clone());
             // Shared with this thread, so that a worker without a thread can still be ended.
             let slot = Arc::new(std::sync::Mutex::new(Some(worker)));
             let own = slot.clone();
             let life = move || {
+                wake_on_time();
                 if let Some(worker) = take(&own) {
                     worker.run();
                 }
-                ending.one_ended();
+                alive
             };
             match options.spawn(life) {
                 Ok(handle) => threads.add(handle),
@@ -153,7 +155,6 @@ impl Builder {
                     if let Some(worker) = take(&slot) {
                         worker.run();
                     }
-                    threads.one_ended();
                     failed = Some(error);
                 }
             }

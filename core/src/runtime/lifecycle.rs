@@ -3,6 +3,7 @@
 use crate::executor::SharedRef;
 use crate::shim::sync::{Condvar, Mutex};
 use crate::shim::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Where a runtime stands. It goes through these in order, and never back.
@@ -56,15 +57,6 @@ impl Threads {
         self.handles.lock().push(handle);
     }
 
-    /// A worker has left its loop, and everything else behind it.
-    pub(super) fn one_ended(&self) {
-        let mut alive = self.alive.lock();
-        *alive -= 1;
-        if *alive == 0 {
-            self.ended.notify_all();
-        }
-    }
-
     pub(super) fn lifecycle(&self, shared: &SharedRef) -> Lifecycle {
         if !shared.is_closed() {
             Lifecycle::Running
@@ -93,9 +85,22 @@ impl Threads {
         drop(alive);
         let handles = std::mem::take(&mut *self.handles.lock());
         for handle in handles {
-            // A worker contains the panics of what it runs.
-            let _ = handle.join();
+            crate::thread::join(handle);
         }
         0
+    }
+}
+
+/// One of the threads, until this is dropped: at its end, or when it could not be started.
+#[derive(Debug)]
+pub(super) struct Alive(pub(super) Arc<Threads>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        let mut alive = self.0.alive.lock();
+        *alive -= 1;
+        if *alive == 0 {
+            self.0.ended.notify_all();
+        }
     }
 }

@@ -184,3 +184,25 @@ fn loom_blocking_job_races_with_shutdown() {
         }
     });
 }
+
+#[test]
+fn loom_blocking_thread_has_ended_when_its_runtime_has() {
+    loom::model(|| {
+        let running = Arc::new(AtomicUsize::new(0));
+        let (begun, ended) = (running.clone(), running.clone());
+        let runtime = Builder::new()
+            .worker_threads(1)
+            .max_blocking_threads(1)
+            .on_thread_start(move || assert_eq!(begun.fetch_add(1, Ordering::SeqCst) / 3, 0))
+            .on_thread_stop(move || assert_ne!(ended.fetch_sub(1, Ordering::SeqCst), 0))
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        let ending = thread::spawn(move || {
+            drop(runtime);
+            assert_eq!(running.load(Ordering::SeqCst), 0);
+        });
+        drop(handle.spawn_blocking(|| ()));
+        ending.join().unwrap();
+    });
+}

@@ -24,6 +24,7 @@ pub use handle::{EnterGuard, Handle, NoRuntimeError};
 pub use lifecycle::{Lifecycle, ShutdownReport};
 
 use crate::task::JoinHandle;
+use crate::time::clock;
 use lifecycle::Threads;
 use std::future::Future;
 use std::sync::Arc;
@@ -102,15 +103,15 @@ impl Runtime {
     /// As [`Runtime::shutdown_timeout`], for a runtime that is shared; `None` waits without limit.
     /// A second call waits like the first. On a thread of the runtime's own nothing is waited for.
     pub fn shutdown(&self, timeout: Option<Duration>) -> ShutdownReport {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.map(|timeout| clock::after(Instant::now(), timeout));
         let shared = self.handle.shared();
         shared.close();
         shared.blocking.close();
-        let own = shared.blocking.is_current()
-            || crate::executor::with_worker(|worker| {
-                worker.is_some_and(|own| own.shared.same(shared))
-            });
-        let deadline = if own { Some(Instant::now()) } else { deadline };
+        let deadline = if shared.blocking.is_current() {
+            Some(Instant::now())
+        } else {
+            deadline
+        };
         let workers_left = self.threads.wait(deadline);
         let blocking_left = shared.blocking.wait(deadline);
         ShutdownReport {
