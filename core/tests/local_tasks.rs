@@ -205,7 +205,7 @@ fn tasks_do_not_starve_the_rest_of_a_turn() {
             yield_now().await;
         }
     });
-    let timer = el.add_timer_after(Duration::ZERO, None, move || stop.set(true));
+    let timer = el.add_timer_after(Duration::from_millis(1), None, move || stop.set(true));
     el.run().unwrap();
     assert!(storm.is_finished());
     drop(timer);

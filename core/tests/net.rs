@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -289,6 +290,28 @@ on_runtimes! {
         }
         assert_eq!(received, (0..100).collect::<Vec<_>>());
         writer.await.expect("the writer");
+    }
+
+    async fn a_socket_that_is_always_ready_gives_way_to_other_tasks() {
+        let (mut a, mut b) = pair().await;
+        a.write_all(&[0; 2000]).await.expect("written");
+        let turns = Arc::new(AtomicUsize::new(0));
+        let counter = turns.clone();
+        let other = spawn(async move {
+            loop {
+                counter.fetch_add(1, Ordering::Relaxed);
+                libruntime_core::task::yield_now().await;
+            }
+        });
+        let reader = spawn(async move {
+            let before = turns.load(Ordering::Relaxed);
+            for _ in 0..2000 {
+                b.read_exact(&mut [0; 1]).await.expect("read");
+            }
+            turns.load(Ordering::Relaxed) - before
+        });
+        assert!(reader.await.expect("the reader") > 0);
+        other.abort();
     }
 
     async fn try_operations_never_wait() {

@@ -73,8 +73,9 @@ unsafe fn taken(node: NonNull<Node>) -> Rc<DynTimer> {
 pub(super) struct Timers {
     clock: Clock,
     wheel: RefCell<Wheel>,
-    /// The present as the last turn saw it.
+    /// The present as the last turn saw it, and as the clock's nanoseconds.
     now: Cell<Instant>,
+    now_nanos: Cell<u64>,
 }
 
 impl Timers {
@@ -83,6 +84,7 @@ impl Timers {
             clock: Clock::new(),
             wheel: RefCell::new(Wheel::new()),
             now: Cell::new(Instant::now()),
+            now_nanos: Cell::new(0),
         }
     }
 
@@ -107,18 +109,17 @@ impl Timers {
             return;
         }
         let now = Instant::now();
+        let nanos = self.clock.nanos(now);
         self.now.set(now);
-        self.wheel.borrow_mut().advance(self.clock.elapsed(now));
+        self.now_nanos.set(nanos);
+        self.wheel.borrow_mut().advance(clock::floor(nanos));
     }
 
     fn insert(&self, timer: &Rc<DynTimer>, deadline: Instant, due: bool) {
         // What is due already must not wait for a tick to begin.
-        let due = due || deadline <= self.now.get();
-        let tick = if due {
-            0
-        } else {
-            self.clock.deadline(deadline)
-        };
+        let nanos = self.clock.nanos(deadline);
+        let due = due || nanos <= self.now_nanos.get();
+        let tick = if due { 0 } else { clock::ceil(nanos) };
         timer.deadline.set(deadline);
         // The wheel's count.
         let _ = Rc::into_raw(timer.clone());
