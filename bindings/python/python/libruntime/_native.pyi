@@ -26,7 +26,8 @@ class LoopCore:
     """The native half of ``EventLoop``."""
 
     _stopping: bool
-
+    @property
+    def _turns(self) -> int: ...
     def time(self) -> float: ...
     def stop(self) -> None: ...
     def call_soon(

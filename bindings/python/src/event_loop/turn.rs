@@ -31,11 +31,12 @@ const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 pub(super) fn methods(builder: TypeBuilder) -> TypeBuilder {
     builder
         .noargs(c"_run", run)
-        .attribute(c"_is_turning", get_turning, None)
+        .attribute(c"_turns", get_turns, None)
 }
 
-unsafe extern "C" fn get_turning(slf: Obj, _: *mut c_void) -> Obj {
-    py::object(|| Ok(Ref::bool(object(slf).state.running.get())))
+/// How often the loop has looked for events: an idle loop does not.
+unsafe extern "C" fn get_turns(slf: Obj, _: *mut c_void) -> Obj {
+    py::object(|| Ref::int(object(slf).state.turn.get() as usize))
 }
 
 /// Runs turns until `stop()`, or until a `SystemExit` or `KeyboardInterrupt` comes through.
