@@ -21,10 +21,11 @@ export function connect(
   flags: number, highWaterMark: number, keepAliveDelay: number,
 ): Id | Errno;
 
-/** Bytes taken; -1: nothing can be written any more; -2: not a Uint8Array (a string). With `all` the
- *  high-water mark does not count. */
-export function write(id: Id, bytes: Uint8Array, offset: number, length: number, all: number): number;
-export function writeString(id: Id, text: string, all: number): number;
+/** Bytes taken; -1: nothing can be written (any more). */
+export function write(id: Id, bytes: Uint8Array): number;
+export function writeString(id: Id, text: string): number;
+/** As `write`, whatever the high-water mark. */
+export function writeAll(id: Id, bytes: Uint8Array): number;
 
 export function flush(id: Id): void;
 export function cork(id: Id, on: number): void;

@@ -15,9 +15,6 @@ const {
 const kAddresses = Symbol('addresses');
 const kWhenClosed = Symbol('whenClosed');
 
-/** What `binding.write` returns for an argument of another type. */
-const WRONG_TYPE = -2;
-
 class Socket {
   constructor(shared, data) {
     /** The user's own. */
@@ -86,7 +83,7 @@ class Socket {
   }
 
   write(data, offset, length) {
-    const count = this[kState] === CLOSED ? closed(data) : write(this, data, offset, length, 0);
+    const count = this[kState] === CLOSED ? closed(data) : write(this, data, offset, length);
     if (count > 0) this[kBytesWritten] += count;
     return count;
   }
@@ -109,7 +106,9 @@ class Socket {
   end(data, offset, length) {
     if (this[kWriteEnded] || this[kState] === CLOSED) return;
     if (data !== undefined) {
-      const count = write(this, data, offset, length, 1);
+      const count = Array.isArray(data)
+        ? writeEach(this, data, binding.writeAll)
+        : binding.writeAll(this[kId], part(data, offset, length));
       if (count > 0) this[kBytesWritten] += count;
     }
     this[kWriteEnded] = true;
@@ -193,13 +192,31 @@ class Socket {
   }
 }
 
-function write(socket, data, offset, length, all) {
-  if (typeof data === 'string') return binding.writeString(socket[kId], data, all);
-  if (offset === undefined && length === undefined && data instanceof Uint8Array) {
-    return binding.write(socket[kId], data, 0, data.length, all);
-  }
-  if (Array.isArray(data)) return writeAll(socket, data, all);
+function write(socket, data, offset, length) {
+  if (typeof data === 'string') return binding.writeString(socket[kId], data);
+  if (Array.isArray(data)) return writeEach(socket, data, binding.write);
+  return binding.write(socket[kId], part(data, offset, length));
+}
+
+/** Several chunks in one go. Stops at the first one that is not taken whole. */
+function writeEach(socket, chunks, writeOne) {
+  const parts = chunks.map(bytesOf);
+  return socket.cork(() => {
+    let total = 0;
+    for (const bytes of parts) {
+      const count = writeOne(socket[kId], bytes);
+      if (count < 0) return total > 0 ? total : count;
+      total += count;
+      if (count < bytes.length) break;
+    }
+    return total;
+  });
+}
+
+/** The bytes of `data`, or some of them. */
+function part(data, offset, length) {
   const bytes = bytesOf(data);
+  if ((offset === undefined && length === undefined) || typeof data === 'string') return bytes;
   const start = offset ?? 0;
   if (!Number.isInteger(start) || start < 0 || start > bytes.length) {
     throw outOfRange('offset', `an integer >= 0 && <= ${bytes.length}`, offset);
@@ -208,26 +225,12 @@ function write(socket, data, offset, length, all) {
   if (!Number.isInteger(count) || count < 0 || count > bytes.length - start) {
     throw outOfRange('length', `an integer >= 0 && <= ${bytes.length - start}`, length);
   }
-  return binding.write(socket[kId], bytes, start, count, all);
-}
-
-/** Several chunks in one go. Stops at the first one that is not taken whole. */
-function writeAll(socket, chunks, all) {
-  const parts = chunks.map((chunk) => (typeof chunk === 'string' ? Buffer.from(chunk) : bytesOf(chunk)));
-  return socket.cork(() => {
-    let total = 0;
-    for (const part of parts) {
-      const count = binding.write(socket[kId], part, 0, part.length, all);
-      if (count < 0) return total > 0 ? total : count;
-      total += count;
-      if (count < part.length) break;
-    }
-    return total;
-  });
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + start, count);
 }
 
 function bytesOf(data) {
   if (data instanceof Uint8Array) return data;
+  if (typeof data === 'string') return Buffer.from(data);
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   if (isAnyArrayBuffer(data)) return new Uint8Array(data);
   throw invalidType('data', 'a string, a TypedArray, a DataView, an ArrayBuffer or an array of those', data);
@@ -235,7 +238,7 @@ function bytesOf(data) {
 
 /** -1, or the error for data that could not have been written to an open socket either. */
 function closed(data) {
-  if (typeof data !== 'string' && !Array.isArray(data)) bytesOf(data);
+  if (!Array.isArray(data)) bytesOf(data);
   return -1;
 }
 
@@ -268,4 +271,4 @@ function deferred() {
   return result;
 }
 
-module.exports = { Socket, WRONG_TYPE };
+module.exports = { Socket };

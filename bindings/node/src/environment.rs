@@ -35,6 +35,8 @@ pub(crate) struct Environment {
 pub(crate) struct Started {
     pub(crate) io: Inline,
     pub(crate) events: Dispatcher,
+    /// Where strings become bytes.
+    pub(crate) scratch: Cell<Vec<u8>>,
 }
 
 impl Environment {
@@ -101,6 +103,7 @@ impl Environment {
         let started = Started {
             io: Inline::new(poller, host),
             events,
+            scratch: Cell::default(),
         };
         // Checked empty above, and nothing in between runs JavaScript.
         let _ = self.started.set(started);

@@ -29,6 +29,7 @@ pub(crate) unsafe fn define(js: Js, exports: Value, environment: *const Environm
     add.function(c"listen", listen);
     add.function(c"connect", connect);
     add.function(c"write", write);
+    add.function(c"writeAll", write_all);
     add.function(c"writeString", write_string);
     add.function(c"flush", |env, a| done(env, |s| s.io.flush(id(a))));
     add.function(c"cork", |env, a| {
@@ -123,49 +124,51 @@ fn connect(environment: &Environment, arguments: &Arguments) -> Value {
     })
 }
 
-/// `(id, bytes, offset, length, all)` → bytes taken, -1 when the writable side is closed, -2 when
-/// `bytes` is no `Uint8Array`. With `all` the high-water mark does not count.
+/// `(id, bytes)` → bytes taken, -1 when nothing can be written (any more).
 fn write(environment: &Environment, arguments: &Arguments) -> Value {
-    let js = environment.js();
-    let Some(started) = environment.started() else {
-        return js.int(CLOSED);
-    };
-    let written = js.with_bytes(arguments.value(1), |bytes| {
-        // Checked in JavaScript; an array that shrank since then yields fewer bytes, never others.
-        let bytes = bytes.get(arguments.size(2)..).unwrap_or_default();
-        let bytes = &bytes[..bytes.len().min(arguments.size(3))];
-        started
-            .io
-            .write(id(arguments), bytes, arguments.int(4) == 1)
-    });
-    match written {
-        Some(Some(count)) => js.double(count as f64),
-        Some(None) => js.int(CLOSED),
-        None => js.int(WRONG_TYPE),
-    }
+    taken(environment, |started| {
+        let write = |bytes: &[u8]| started.io.write(id(arguments), bytes, false);
+        environment.js().with_bytes(arguments.value(1), write)?
+    })
 }
 
-/// `(id, text, all)` → as `write`, with the text as UTF-8.
+/// As `write`, whatever the high-water mark.
+fn write_all(environment: &Environment, arguments: &Arguments) -> Value {
+    taken(environment, |started| {
+        let write = |bytes: &[u8]| started.io.write(id(arguments), bytes, true);
+        environment.js().with_bytes(arguments.value(1), write)?
+    })
+}
+
+/// `(id, text)` → as `write`, with the text as UTF-8.
 fn write_string(environment: &Environment, arguments: &Arguments) -> Value {
-    let js = environment.js();
-    let Some(started) = environment.started() else {
-        return js.int(CLOSED);
-    };
-    let mut bytes = Vec::new();
-    if js.append_string(arguments.value(1), &mut bytes).is_none() {
-        return js.int(WRONG_TYPE);
-    }
-    match started
-        .io
-        .write(id(arguments), &bytes, arguments.int(2) == 1)
-    {
-        Some(count) => js.double(count as f64),
-        None => js.int(CLOSED),
-    }
+    taken(environment, |started| {
+        let mut bytes = started.scratch.take();
+        bytes.clear();
+        environment
+            .js()
+            .append_string(arguments.value(1), &mut bytes)?;
+        let count = started.io.write(id(arguments), &bytes, false);
+        // A long string must not pin its memory.
+        if bytes.capacity() <= SCRATCH_BYTES {
+            started.scratch.set(bytes);
+        }
+        count
+    })
 }
 
-const CLOSED: i32 = -1;
-const WRONG_TYPE: i32 = -2;
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+fn taken(environment: &Environment, write: impl FnOnce(&Started) -> Option<usize>) -> Value {
+    let js = environment.js();
+    match environment.started().and_then(write) {
+        Some(count) => match i32::try_from(count) {
+            Ok(count) => js.int(count),
+            Err(_) => js.double(count as f64),
+        },
+        None => js.int(-1),
+    }
+}
 
 /// `(id, on)` → 0 or errno.
 fn set_no_delay(environment: &Environment, arguments: &Arguments) -> Value {
