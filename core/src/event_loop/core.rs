@@ -3,20 +3,20 @@
 use std::any::Any;
 use std::cell::{Cell, Ref, RefCell};
 use std::io;
-use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::embedding::Embedding;
 use super::local::Tasks;
 use super::shared::{Message, Shared};
 use super::timer::Timers;
 use super::watch::{Found, WatchTable};
 use super::{Hooks, Turn};
 use crate::context::Driver;
-use crate::reactor::sys::{Alarm, Bell, Events, Mode, Poller};
+use crate::reactor::sys::{Bell, Events, Poller};
 use crate::reactor::token::{self, Token, WatchKey};
 use crate::reactor::{self, Ready};
 use crate::time::TimerQueue;
@@ -43,18 +43,11 @@ pub(super) struct Core {
     haunted: Cell<bool>,
     hooks: RefCell<Rc<Hooks>>,
     on_panic: RefCell<Option<OnPanic>>,
-    on_replaced: RefCell<Option<Rc<dyn Fn()>>>,
+    pub(super) on_replaced: RefCell<Option<Rc<dyn Fn()>>>,
     batch: RefCell<Vec<Message>>,
     /// Whether messages may have come with a wake that was seen outside of a turn.
     unread: Cell<bool>,
-    embedding: RefCell<Option<Embedding>>,
-}
-
-/// What a host needs that sleeps on the loop's descriptor.
-struct Embedding {
-    alarm: Option<Alarm>,
-    /// When the alarm goes off.
-    set_for: Option<Instant>,
+    pub(super) embedding: RefCell<Option<Embedding>>,
 }
 
 impl Core {
@@ -173,11 +166,11 @@ impl Core {
         // Every message comes with a wake, so without one there is no need to look.
         let unread = self.unread.take();
         let woken = self.shared.wake.begin() || unread;
-        self.inside(|| self.work(woken))?;
+        self.inside(|| self.work(woken));
         self.finish()
     }
 
-    fn work(&self, woken: bool) -> io::Result<()> {
+    fn work(&self, woken: bool) {
         // Before any callback: what a callback of this turn sets is not due in this turn.
         self.timers.advance();
         if woken {
@@ -187,14 +180,14 @@ impl Core {
         self.wake_sleepers();
         self.dispatch_events();
         if self.haunted.take() {
-            self.exorcise()?;
+            // Without a descriptor to do it with the ghost reports again, and this is tried again.
+            let _ = self.exorcise();
         }
         self.run_tasks();
         let hooks = self.hooks.borrow().clone();
         if let Some(after_turn) = &hooks.after_turn {
             self.contain(after_turn);
         }
-        Ok(())
     }
 
     fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
@@ -234,7 +227,7 @@ impl Core {
     }
 
     /// When the next timer is due, of a callback or of a future.
-    fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         let callback = self.timers.next_deadline();
         let sleeper = self.driver().timers.next_deadline();
         match (callback, sleeper) {
@@ -269,11 +262,7 @@ impl Core {
             let event = events.get(index);
             match Token::of(event.token) {
                 Some(Token::Watch(key)) => self.dispatch_watch(key, event.ready),
-                Some(Token::Alarm) => {
-                    if let Some(embedding) = &mut *self.embedding.borrow_mut() {
-                        embedding.set_for = None;
-                    }
-                }
+                Some(Token::Alarm) => self.alarm_went_off(),
                 // SAFETY: this turn's wait reported it, and `free_dead` is called before waits only.
                 Some(Token::Registration(address)) => unsafe {
                     self.driver().reactor.dispatch(address, event.ready);
@@ -303,60 +292,6 @@ impl Core {
         }
     }
 
-    /// Makes a new set out of the live watches; see the system module on ghosts.
-    #[cold]
-    fn exorcise(&self) -> io::Result<()> {
-        let watches = self.watches.borrow();
-        let replaced = self.driver().reactor.replace_set(|filler| {
-            self.shared
-                .with_bell(|bell| bell.refill(filler, token::BELL));
-            if let Some(Embedding {
-                alarm: Some(alarm), ..
-            }) = &*self.embedding.borrow()
-            {
-                let _ = alarm.refill(filler, token::ALARM);
-            }
-            for watch in watches.iter().filter(|watch| watch.registered.get()) {
-                let owns = watches
-                    .by_fd(watch.fd)
-                    .is_some_and(|owner| owner.key == watch.key);
-                let (fd, interest) = (watch.fd, watch.interest.get());
-                if !owns
-                    || filler
-                        .add(fd, watch.key.token(), interest, Mode::Level)
-                        .is_err()
-                {
-                    // Its descriptor is closed. It is silent from now on.
-                    watch.registered.set(false);
-                }
-            }
-        });
-        drop(watches);
-        let told = replaced? && self.embedding.borrow().is_some();
-        let on_replaced = self.on_replaced.borrow().clone();
-        if let (true, Some(on_replaced)) = (told, on_replaced) {
-            self.contain(|| on_replaced());
-        }
-        Ok(())
-    }
-
-    /// See [`EventLoop::after_fork`](super::EventLoop::after_fork).
-    pub(super) fn after_fork(&self) -> io::Result<()> {
-        if self.turning.get() {
-            return Err(io::Error::from(io::ErrorKind::ResourceBusy));
-        }
-        self.shared.with_bell(Bell::renew).transpose()?;
-        if let Some(Embedding { alarm, set_for }) = &mut *self.embedding.borrow_mut() {
-            alarm.as_ref().map(Alarm::renew).transpose()?;
-            *set_for = None;
-        }
-        self.exorcise()?;
-        // What was under way is looked at anew.
-        self.shared.wake();
-        self.shared.ring_bell();
-        Ok(())
-    }
-
     fn finish(&self) -> io::Result<Turn> {
         let notified = self.shared.wake.end();
         let more = notified
@@ -364,58 +299,8 @@ impl Core {
             || self.timers.is_due()
             || self.tasks.any_ready();
         self.more.set(more);
-        if self.embedding.borrow().is_some() {
-            if more {
-                self.shared.ring_bell();
-            } else if let Some(deadline) = self.next_deadline() {
-                self.set_alarm(deadline)?;
-            }
-        }
+        self.leave_to_host(more)?;
         Ok(if more { Turn::More } else { Turn::Idle })
-    }
-
-    pub(super) fn enable_embedding(&self) -> io::Result<RawFd> {
-        let poller = self.poller();
-        if self.embedding.borrow().is_none() {
-            let alarm = Alarm::new(&poller, token::ALARM)?;
-            *self.embedding.borrow_mut() = Some(Embedding {
-                alarm,
-                set_for: None,
-            });
-            if self.next_timeout() == Some(Duration::ZERO) {
-                self.shared.ring_bell();
-            }
-            if let Some(deadline) = self.next_deadline() {
-                self.set_alarm(deadline)?;
-            }
-        }
-        Ok(poller.fd())
-    }
-
-    /// Sees to it that the descriptor is readable at `deadline`. An alarm that goes off earlier
-    /// is left as it is: the turn that it causes sets the next one.
-    fn set_alarm(&self, deadline: Instant) -> io::Result<()> {
-        let mut embedding = self.embedding.borrow_mut();
-        let Some(Embedding {
-            alarm: Some(alarm),
-            set_for,
-        }) = &mut *embedding
-        else {
-            return Ok(());
-        };
-        if set_for.is_some_and(|earlier| earlier <= deadline) {
-            return Ok(());
-        }
-        alarm.set(deadline.saturating_duration_since(Instant::now()))?;
-        *set_for = Some(deadline);
-        Ok(())
-    }
-
-    /// A task was queued on the loop's own thread. Inside a turn the turn's end sees to it.
-    pub(super) fn task_queued(&self) {
-        if !self.turning.get() && (self.embedding.borrow().is_some() || self.shared.has_notify()) {
-            self.shared.wake();
-        }
     }
 
     /// Does `f` as a turn does its work, on behalf of somebody who takes a turn afterwards: a wake in
@@ -430,7 +315,7 @@ impl Core {
         if self.shared.wake.end() || before {
             self.more.set(true);
             // Nor need a turn follow, and then a host has to be told.
-            if self.embedding.borrow().is_some() || self.shared.has_notify() {
+            if self.has_host() {
                 self.shared.ring_anew();
             }
         }
@@ -440,25 +325,6 @@ impl Core {
     /// Waits until the bell rings; other reports are lost, for a loop that is being closed.
     pub(super) fn wait_for_bell(&self) -> io::Result<()> {
         self.poller().wait(&mut self.events.borrow_mut(), None)
-    }
-
-    /// A timer was set. Inside a turn the turn's end sees to it; between turns a host may be
-    /// asleep, or about to be.
-    pub(super) fn deadline_set(&self) {
-        if self.turning.get() {
-            return;
-        }
-        if self.embedding.borrow().is_some() {
-            let armed = self
-                .next_deadline()
-                .map_or(Ok(()), |next| self.set_alarm(next));
-            if armed.is_err() {
-                self.shared.wake();
-            }
-        }
-        if self.shared.has_notify() {
-            self.shared.wake();
-        }
     }
 
     /// The end of the loop. Everything foreign is dropped on this thread, outside of any borrow.

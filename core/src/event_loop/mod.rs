@@ -26,6 +26,7 @@
 //! [`set_on_panic`](EventLoop::set_on_panic)'s function, if there is one.
 
 mod core;
+mod embedding;
 mod handle;
 mod local;
 mod shared;
