@@ -66,6 +66,8 @@ pub(crate) struct LoopState {
     pub(crate) fatal: Slot,
     /// When the driver was last asked for events, in ns.
     polled_at: Cell<u64>,
+    /// When a timer was last found due, in ns.
+    timers_served_at: Cell<u64>,
     /// Counts turns; a transport's first write in each goes out at once.
     pub(crate) turn: Cell<u64>,
     /// Transports that gathered writes in this turn.
@@ -99,6 +101,7 @@ impl LoopState {
             saved_thread: Cell::new(ptr::null_mut()),
             fatal: Slot::empty(),
             polled_at: Cell::new(0),
+            timers_served_at: Cell::new(0),
             turn: Cell::new(1),
             unsent: RefCell::new(Vec::new()),
             task_factory: Slot::empty(),

@@ -24,6 +24,12 @@ use crate::typespec::TypeBuilder;
 /// events costs about a microsecond here, so it may take some percent of a busy loop's time.
 const POLL_EVERY: u64 = 50_000;
 
+/// With more than so many timers pending, waits for timers end at least [`TIMER_GAP`] ns apart: a
+/// wait and the GIL's way out and back cost more than most timers do. Fewer are served to the
+/// microsecond. asyncio rounds every wait up to a millisecond.
+const MANY_TIMERS: usize = 16;
+const TIMER_GAP: u64 = 500_000;
+
 /// Longest wait in seconds; asyncio's limit. The loop simply looks at its timers and waits on.
 const LONGEST_WAIT: f64 = 24.0 * 3600.0;
 
@@ -90,6 +96,7 @@ fn turn(event_loop: &LoopObject) -> PyRes<()> {
         };
         while let Some(timer) = state.timers.pop_due(now) {
             state.ready.push(timer);
+            state.timers_served_at.set(state.polled_at.get());
         }
     }
     let outcome = run_ready(state);
@@ -132,13 +139,18 @@ fn until_timer(event_loop: &LoopObject, now: u64) -> PyRes<Option<Duration>> {
     let Some(deadline) = state.timers.next_deadline() else {
         return Ok(None);
     };
-    let now = if state.time_replaced.get() {
+    let time = if state.time_replaced.get() {
         schedule::now(event_loop)?
     } else {
         clock::seconds(now)
     };
-    let seconds = (deadline - now).clamp(0.0, LONGEST_WAIT);
-    Ok(Some(Duration::from_nanos((seconds * 1e9).ceil() as u64)))
+    let seconds = (deadline - time).clamp(0.0, LONGEST_WAIT);
+    let mut wait = (seconds * 1e9).ceil() as u64;
+    if state.timers.len() > MANY_TIMERS {
+        let served = now.saturating_sub(state.timers_served_at.get());
+        wait = wait.max(TIMER_GAP.saturating_sub(served));
+    }
+    Ok(Some(Duration::from_nanos(wait)))
 }
 
 /// Asks the driver for events, and waits for them for up to `timeout`.
