@@ -534,6 +534,7 @@ pub unsafe extern "C" fn rt_loop_set_notify(
         // SAFETY: the caller passes a loop, or what is refused.
         let this = unsafe { rt_loop::get(loop_)?.clone() };
         this.set_notify(notify.map(|notify| -> Box<dyn Fn() + Send + Sync> {
+            // Not by way of `thread`: a signal handler that wakes must not touch thread-local storage.
             // SAFETY: the caller gave the function for this data, which the closure keeps. Core
             // contains a panic.
             Box::new(move || unsafe { notify(user.data()) })
