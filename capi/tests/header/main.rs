@@ -111,6 +111,56 @@ fn comments_fit_their_declarations() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// tests/c/test_misuse.c hands every function that takes a handle what is none.
+#[test]
+fn every_function_with_a_handle_is_misused_in_the_tests() {
+    let misuse = std::fs::read_to_string(root().join("tests/c/test_misuse.c")).unwrap();
+    let generated = generate();
+    let handles = [
+        "rt_runtime",
+        "rt_loop",
+        "rt_waker",
+        "rt_context",
+        "rt_task",
+        "rt_timer",
+    ];
+    let more = [
+        "rt_sleep",
+        "rt_watch",
+        "rt_stream",
+        "rt_listener",
+        "rt_op",
+        "rt_connect",
+    ];
+    for function in &generated.functions {
+        let start = format!(" {}(", function.name);
+        let start_alone = format!("*{}(", function.name);
+        let line = generated
+            .text
+            .lines()
+            .find(|l| l.contains(&start) || l.contains(&start_alone));
+        let arguments = line
+            .expect("it is declared")
+            .split_once('(')
+            .expect("it has arguments")
+            .1;
+        let first = arguments.trim_start_matches("const ");
+        let takes = handles
+            .iter()
+            .chain(&more)
+            .any(|h| first.starts_with(&format!("{h} *")));
+        // Those with an alternative to their first handle have tests of their own.
+        let own = ["rt_tcp_connect", "rt_connect_new"].contains(&function.name.as_str());
+        if takes && !own {
+            assert!(
+                misuse.contains(&format!("{}(h", function.name)),
+                "{}",
+                function.name
+            );
+        }
+    }
+}
+
 fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its path");
     test.parent()
