@@ -212,6 +212,31 @@ on_runtimes! {
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 
+    async fn a_connect_that_is_dropped_ends_the_attempt() {
+        // A queue that is full leaves a further connection without an answer.
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let listener = TcpListener::bind_addr(address, 1).expect("bound");
+        let address = listener.local_addr().expect("an address");
+        let mut queued = Vec::new();
+        let waiting = loop {
+            let stream = TcpStream::start_connect(address).expect("started");
+            let connected = timeout(Duration::from_millis(50), poll_fn(|cx| stream.poll_connect(cx)));
+            match connected.await {
+                Ok(result) => result.expect("connected"),
+                Err(_) => break stream,
+            }
+            queued.push(stream);
+        };
+        drop(waiting);
+        let connecting = TcpStream::connect(address);
+        assert!(timeout(Duration::from_millis(5), connecting).await.is_err());
+        // The listener is none the worse for it.
+        for stream in queued {
+            let (_, peer) = listener.accept().await.expect("accepted");
+            assert_eq!(peer, stream.local_addr().expect("an address"));
+        }
+    }
+
     async fn every_address_is_tried() {
         let (listener, address) = listener().await;
         let (gone, closed) = self::listener().await;

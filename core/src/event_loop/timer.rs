@@ -37,11 +37,16 @@ struct TimerCell<C: ?Sized> {
     node: UnsafeCell<Node>,
     /// The whole of this timer, for a node's address has no vtable.
     this: Cell<Option<NonNull<DynTimer>>>,
-    deadline: Cell<Instant>,
-    repeat: Cell<Option<Duration>>,
+    /// In nanoseconds of the loop's clock.
+    deadline: Cell<u64>,
+    /// In nanoseconds, or [`ONCE`].
+    period: Cell<u64>,
     referenced: Cell<bool>,
     callback: RefCell<C>,
 }
+
+/// The period of a timer that does not repeat; as a period it would be 584 years.
+const ONCE: u64 = u64::MAX;
 
 type DynTimer = TimerCell<dyn Callback>;
 
@@ -73,9 +78,8 @@ unsafe fn taken(node: NonNull<Node>) -> Rc<DynTimer> {
 pub(super) struct Timers {
     clock: Clock,
     wheel: RefCell<Wheel>,
-    /// The present as the last turn saw it, and as the clock's nanoseconds.
-    now: Cell<Instant>,
-    now_nanos: Cell<u64>,
+    /// The present as the last turn saw it, in nanoseconds of the clock.
+    now: Cell<u64>,
 }
 
 impl Timers {
@@ -83,8 +87,7 @@ impl Timers {
         Timers {
             clock: Clock::new(),
             wheel: RefCell::new(Wheel::new()),
-            now: Cell::new(Instant::now()),
-            now_nanos: Cell::new(0),
+            now: Cell::new(0),
         }
     }
 
@@ -108,18 +111,15 @@ impl Timers {
         if self.is_empty() {
             return;
         }
-        let now = Instant::now();
-        let nanos = self.clock.nanos(now);
+        let now = self.clock.nanos(Instant::now());
         self.now.set(now);
-        self.now_nanos.set(nanos);
-        self.wheel.borrow_mut().advance(clock::floor(nanos));
+        self.wheel.borrow_mut().advance(clock::floor(now));
     }
 
-    fn insert(&self, timer: &Rc<DynTimer>, deadline: Instant, due: bool) {
+    fn insert(&self, timer: &Rc<DynTimer>, deadline: u64, due: bool) {
         // What is due already must not wait for a tick to begin.
-        let nanos = self.clock.nanos(deadline);
-        let due = due || nanos <= self.now_nanos.get();
-        let tick = if due { 0 } else { clock::ceil(nanos) };
+        let due = due || deadline <= self.now.get();
+        let tick = if due { 0 } else { clock::ceil(deadline) };
         timer.deadline.set(deadline);
         // The wheel's count.
         let _ = Rc::into_raw(timer.clone());
@@ -144,13 +144,13 @@ impl Core {
             let Some(node) = node else { break };
             // SAFETY: it was just taken out.
             let timer = unsafe { taken(node) };
-            match timer.repeat.get() {
-                Some(period) => {
+            match timer.period.get() {
+                ONCE if timer.referenced.get() => self.release(),
+                ONCE => {}
+                period => {
                     let next = following(timer.deadline.get(), period, self.timers.now.get());
                     self.timers.insert(&timer, next, false);
                 }
-                None if timer.referenced.get() => self.release(),
-                None => {}
             }
             self.contain(|| timer.callback.borrow_mut().call());
             self.contain(move || drop(timer));
@@ -169,6 +169,7 @@ impl Core {
     }
 
     fn start_timer(&self, timer: &Rc<DynTimer>, deadline: Instant, due: bool) {
+        let deadline = self.timers.clock.nanos(deadline);
         self.timers.insert(timer, deadline, due);
         if timer.referenced.get() {
             self.hold();
@@ -187,17 +188,12 @@ impl Core {
 
 /// The next time for a repeating timer: a multiple of its period after its last, and after `now`,
 /// so that a late turn fires once and the rhythm is kept.
-fn following(last: Instant, period: Duration, now: Instant) -> Instant {
-    let next = clock::after(last, period);
-    if next > now || period.is_zero() {
+fn following(last: u64, period: u64, now: u64) -> u64 {
+    let next = last.saturating_add(period);
+    if next > now || period == 0 {
         return next.max(now);
     }
-    let (late, period_nanos) = ((now - next).as_nanos(), period.as_nanos());
-    let rest = period_nanos - late % period_nanos;
-    clock::after(
-        now,
-        Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX)),
-    )
+    now.saturating_add(period - (now - next) % period)
 }
 
 impl EventLoop {
@@ -232,7 +228,7 @@ impl EventLoop {
             node: UnsafeCell::new(Node::new()),
             this: Cell::new(None),
             deadline: Cell::new(self.core().timers.now.get()),
-            repeat: Cell::new(None),
+            period: Cell::new(ONCE),
             referenced: Cell::new(true),
             callback: RefCell::new(Some(callback)),
         });
@@ -289,7 +285,8 @@ impl LoopTimer {
 
     fn start(&self, deadline: Instant, due: bool, repeat: Option<Duration>) {
         self.stop();
-        self.timer.repeat.set(repeat);
+        let period = repeat.map_or(ONCE, |period| clock::nanoseconds(period).min(ONCE - 1));
+        self.timer.period.set(period);
         if !self.core.is_closed() {
             self.core.start_timer(&self.timer, deadline, due);
         }
@@ -302,7 +299,7 @@ impl LoopTimer {
 
     /// When it fires next, or was last to fire.
     pub fn deadline(&self) -> Instant {
-        self.timer.deadline.get()
+        self.core.timers.clock.at(self.timer.deadline.get())
     }
 
     /// Whether the timer keeps [`run`](EventLoop::run) going while it is active, which it does at
@@ -340,7 +337,7 @@ impl std::fmt::Debug for LoopTimer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LoopTimer")
             .field("active", &self.is_active())
-            .field("repeat", &self.timer.repeat.get())
+            .field("deadline", &self.deadline())
             .finish_non_exhaustive()
     }
 }
@@ -351,11 +348,10 @@ mod tests {
 
     #[test]
     fn a_late_repeat_keeps_its_rhythm() {
-        let start = Instant::now();
-        let ms = Duration::from_millis;
-        assert_eq!(following(start, ms(10), start + ms(3)), start + ms(10));
-        assert_eq!(following(start, ms(10), start + ms(37)), start + ms(40));
-        assert_eq!(following(start, ms(10), start + ms(40)), start + ms(50));
-        assert_eq!(following(start, ms(0), start + ms(5)), start + ms(5));
+        assert_eq!(following(100, 10, 103), 110);
+        assert_eq!(following(100, 10, 137), 140);
+        assert_eq!(following(100, 10, 140), 150);
+        assert_eq!(following(100, 0, 105), 105);
+        assert_eq!(following(u64::MAX - 1, 10, 5), u64::MAX);
     }
 }

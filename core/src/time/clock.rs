@@ -32,13 +32,12 @@ impl Clock {
 
     /// Nanoseconds since the origin: zero before it, and at most 584 years.
     pub(crate) fn nanos(&self, instant: Instant) -> u64 {
-        let since = instant.saturating_duration_since(self.origin);
-        // Cheaper than `as_nanos`, which calculates with 128 bits.
-        since
-            .as_secs()
-            .checked_mul(1_000_000_000)
-            .and_then(|nanos| nanos.checked_add(u64::from(since.subsec_nanos())))
-            .unwrap_or(u64::MAX)
+        nanoseconds(instant.saturating_duration_since(self.origin))
+    }
+
+    /// The inverse of [`nanos`](Self::nanos).
+    pub(crate) fn at(&self, nanos: u64) -> Instant {
+        after(self.origin, Duration::from_nanos(nanos))
     }
 
     /// When `tick` begins; `None` if that is further away than an `Instant` can tell.
@@ -46,6 +45,15 @@ impl Clock {
         self.origin
             .checked_add(Duration::from_nanos(tick.checked_mul(1 << TICK_SHIFT)?))
     }
+}
+
+/// 584 years of them; longer is for ever. Cheaper than `as_nanos`, which calculates with 128 bits.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    duration
+        .as_secs()
+        .checked_mul(1_000_000_000)
+        .and_then(|nanos| nanos.checked_add(u64::from(duration.subsec_nanos())))
+        .unwrap_or(u64::MAX)
 }
 
 /// The first tick that begins at `nanos` or later.

@@ -140,6 +140,27 @@ fn a_repeating_timer_that_is_late_fires_once() {
 }
 
 #[test]
+fn a_timer_set_by_the_last_callback_of_a_turn_is_waited_for() {
+    let el = Rc::new(new_loop());
+    let (inner, log) = (Rc::downgrade(&el), Log::default());
+    let (later, set) = (log.clone(), Cell::new(false));
+    el.set_hooks(Hooks {
+        after_turn: Some(Box::new(move || {
+            if !set.replace(true) {
+                let el = inner.upgrade().expect("the loop");
+                el.add_timer_after(Duration::from_millis(1), None, later.say("timer"))
+                    .detach();
+            }
+        })),
+        ..Hooks::default()
+    });
+    el.turn(NOW).expect("turn");
+    assert!(el.alive());
+    el.run().expect("run");
+    assert_eq!(log.take(), ["timer"]);
+}
+
+#[test]
 fn an_endless_timeout_neither_overflows_nor_fires() {
     let el = new_loop();
     let panics = panics_of(&el);
