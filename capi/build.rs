@@ -7,7 +7,9 @@ fn main() {
         os.as_str(),
         "linux" | "android" | "freebsd" | "netbsd" | "openbsd"
     ) {
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libruntime.so.0");
+        // Not `rustc-cdylib-link-arg`: Cargo hands that on to the libraries of the Python and Node packages,
+        // which would then be taken for this one wherever it is asked for by name.
+        println!("cargo:rustc-link-arg=-Wl,-soname,libruntime.so.0");
         // Worker threads and thread-local destructors outlive a dlclose: the code must stay mapped.
         println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     } else if os == "macos" {

@@ -68,13 +68,23 @@ test('a missing native library is named, with what to do', async (t) => {
   assert.match(stdout, /^ERR_LIBRUNTIME_UNSUPPORTED .*libruntime\.linux-\w+-gnu\.node .*npm run build/);
 });
 
-test('the native library is never unmapped', { skip: process.platform !== 'linux' }, () => {
+const onLinux = { skip: process.platform !== 'linux' };
+const library = () => readFileSync(
+  join(PACKAGE, candidates().find((name) => existsSync(join(PACKAGE, name)))),
+);
+
+test('the native library is never unmapped', onLinux, () => {
   // Threads and thread-local destructors may be in its code when the last environment that uses it ends.
-  const elf = readFileSync(join(PACKAGE, candidates().find((name) => existsSync(join(PACKAGE, name)))));
-  assert.equal(dynamicEntry(elf, DT_FLAGS_1) & DF_1_NODELETE, DF_1_NODELETE);
+  assert.equal(dynamicEntry(library(), DT_FLAGS_1) & DF_1_NODELETE, DF_1_NODELETE);
+});
+
+test('the native library does not pass for libruntime.so', onLinux, () => {
+  // With its SONAME it would be taken for it by whatever is linked with -lruntime.
+  assert.equal(dynamicEntry(library(), DT_SONAME), 0);
 });
 
 const PT_DYNAMIC = 2;
+const DT_SONAME = 14;
 const DT_FLAGS_1 = 0x6ffffffb;
 const DF_1_NODELETE = 8;
 
