@@ -519,6 +519,26 @@ def test_keyboard_interrupt_in_a_protocol_leaves_the_loop(loop: libruntime.Event
     loop.run_until_complete(finish(*parts))
 
 
+def test_what_was_gathered_before_an_interrupt_goes_out_later(loop: libruntime.EventLoop) -> None:
+    ours, theirs = socket.socketpair()
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+
+    def interrupted() -> None:
+        transport.write(b"one ")
+        transport.write(b"two")
+        raise KeyboardInterrupt
+
+    loop.call_soon(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    assert transport.get_write_buffer_size() == 3
+    loop.run_until_complete(asyncio.sleep(0))
+    assert theirs.recv(10) == b"one two"
+    transport.close()
+    loop.run_until_complete(asyncio.sleep(0))
+    theirs.close()
+
+
 def test_set_protocol(run: Run) -> None:
     async def main() -> None:
         client, server, listener = await connected()

@@ -184,6 +184,19 @@ def test_unclosed_transport_warns(loop: libruntime.EventLoop) -> None:
     theirs.close()
 
 
+def test_closing_a_transport_after_its_loop_is_refused(loop: libruntime.EventLoop) -> None:
+    ours, theirs = socket.socketpair()
+    transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+    del ours
+    loop.close()
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        transport.close()
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        del transport
+        gc.collect()
+    theirs.close()
+
+
 def test_no_descriptors_left_pauses_the_listener_without_losing_it() -> None:
     """Accept reports, does not spin, and goes on once there are descriptors again."""
     program = """

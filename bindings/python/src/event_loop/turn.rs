@@ -99,9 +99,9 @@ fn turn(event_loop: &LoopObject) -> PyRes<()> {
             state.timers_served_at.set(state.polled_at.get());
         }
     }
-    let outcome = run_ready(state);
-    send_unsent(state)?;
-    outcome
+    // After a fatal exception, what was gathered goes out with the next run.
+    run_ready(state)?;
+    send_unsent(state)
 }
 
 /// Runs what is ready now; what becomes ready meanwhile waits for the next turn.

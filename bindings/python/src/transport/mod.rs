@@ -217,6 +217,7 @@ impl TransportState {
         let Some(state) = self.event_loop() else {
             return Ok(());
         };
+        state.check_closed()?;
         // SAFETY: a live transport.
         let callback = unsafe {
             Ref::owned(ffi::PyObject_GetAttr(
