@@ -178,6 +178,9 @@ impl Core {
     }
 
     fn stop_timer(&self, timer: &DynTimer) -> bool {
+        if !timer.is_active() {
+            return false;
+        }
         let removed = self.timers.remove(timer);
         if removed.is_some() && timer.referenced.get() {
             self.release();

@@ -1,10 +1,10 @@
-//! Readiness of file descriptors.
+//! Readiness of file descriptors: what is asked ([`Interest`]), and what is answered ([`Ready`]).
 //!
-//! A [`Reactor`] waits; its [`Handle`]s register with it from any thread. A [`Registration`] has a
-//! word that says what its descriptor is ready for and wakes the tasks that wait for it
-//! ([`scheduled_io`]); the way from a report to the word takes no lock, no allocation and no look-up.
-//! An [`EventLoop`](crate::event_loop::EventLoop) is its own waiter, and passes on what is not for
-//! its own watches.
+//! Inside, a `Reactor` waits, and its `Handle`s register with it from any thread. A `Registration` has
+//! a word that says what its descriptor is ready for and wakes the tasks that wait for it
+//! (`scheduled_io`); the way from a report to the word takes no lock, no allocation and no look-up. An
+//! [`EventLoop`](crate::event_loop::EventLoop) is its own waiter: it keeps what is reported for its
+//! watches, and passes on the rest.
 
 mod driver;
 mod interest;

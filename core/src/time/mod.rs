@@ -1,6 +1,6 @@
 //! Waiting for time to pass: [`sleep`], [`interval`], [`timeout`].
 //!
-//! Timers stand in a hierarchical [`wheel`] with a tick of 8.192 µs. A deadline is rounded up to a
+//! Timers stand in a hierarchical wheel with a tick of 8.192 µs. A deadline is rounded up to a
 //! tick and the present is rounded down, so nothing is ever early. Each worker of a runtime has a
 //! wheel, and so has each event loop; a [`Sleep`] belongs to the one of the thread that polls it
 //! first. Setting and cancelling take constant time.
