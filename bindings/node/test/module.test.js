@@ -37,6 +37,30 @@ test('import and require yield the same instance', async () => {
   assert.deepEqual(Object.keys(esm).sort(), [...Object.keys(libruntime), 'default'].sort());
 });
 
+test('loaded twice in one thread, both instances work, and with each other', async (t) => {
+  const loaded = Object.keys(require.cache).filter((path) => path.startsWith(PACKAGE) && !path.includes('test'));
+  for (const path of loaded) delete require.cache[path];
+  const second = require('libruntime');
+  assert.notEqual(second.Socket, libruntime.Socket);
+  const listener = await second.listen({
+    hostname: '127.0.0.1',
+    socket: { data: (socket, chunk) => socket.end(chunk) },
+  });
+  t.after(() => listener.stop(true));
+  const answer = await new Promise((resolve, reject) => {
+    libruntime.connect({
+      hostname: '127.0.0.1',
+      port: listener.port,
+      socket: {
+        open: (socket) => socket.write('x'),
+        data: (socket, chunk) => resolve(String(chunk)),
+        connectError: (socket, error) => reject(error),
+      },
+    });
+  });
+  assert.equal(answer, 'x');
+});
+
 test('version is that of package.json', () => {
   assert.equal(libruntime.version, require('libruntime/package.json').version);
 });
