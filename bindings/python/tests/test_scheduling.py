@@ -142,22 +142,24 @@ def test_cancel_releases_the_callback_at_once(loop: libruntime.EventLoop) -> Non
 
 
 def test_cancel_inside_the_callback_keeps_its_arguments_alive(loop: libruntime.EventLoop) -> None:
-    """`max` borrows its arguments from the handle while the comparison cancels that handle."""
+    """`getattr` borrows its default from the handle while the attribute cancels that handle."""
     seen: list[bool] = []
 
-    class Item:
-        def __gt__(self, other: object) -> bool:
-            handle.cancel()
-            seen.append(last() is not None)
-            return True
+    class Default: ...
 
-    items = [Item() for _ in range(3)]
-    last = weakref.ref(items[-1])
-    handle = loop.call_soon(max, *items)
-    items.clear()
+    class Thing:
+        def __getattr__(self, name: str) -> object:
+            handle.cancel()
+            seen.append(alive() is not None)
+            raise AttributeError
+
+    default = Default()
+    alive = weakref.ref(default)
+    handle = loop.call_soon(getattr, Thing(), "anything", default)
+    del default
     turn(loop)
-    assert seen == [True, True]
-    assert handle.cancelled() and last() is None
+    assert seen == [True]
+    assert handle.cancelled() and alive() is None
 
 
 def test_handle_looks_like_asyncios(loop: libruntime.EventLoop) -> None:

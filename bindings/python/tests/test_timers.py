@@ -64,6 +64,27 @@ def test_timers_against_a_naive_twin(loop: libruntime.EventLoop) -> None:
     assert seen == [i for _, i in expected]
 
 
+def test_due_timers_are_not_waited_for_among_many(loop: libruntime.EventLoop) -> None:
+    """Waits for timers may be joined where many are pending, but not for those that are due."""
+    pending = [loop.call_later(1000, print) for _ in range(100)]
+    left = 2000
+
+    def again() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            loop.call_later(0, again)
+        else:
+            loop.stop()
+
+    before = loop._turns
+    loop.call_soon(again)
+    loop.run_forever()
+    assert loop._turns - before < 1000
+    for handle in pending:
+        handle.cancel()
+
+
 def test_infinite_delay_never_fires(loop: libruntime.EventLoop) -> None:
     handle = loop.call_later(math.inf, pytest.fail, "fired")
     turn(loop)

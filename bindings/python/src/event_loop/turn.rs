@@ -77,31 +77,39 @@ impl Drop for Running<'_> {
 fn turn(event_loop: &LoopObject) -> PyRes<()> {
     let state = &event_loop.state;
     let mut now = clock::now_ns();
-    let busy = !state.ready.is_empty() || state.stopping.get();
+    let until_timer = until_timer(event_loop, now)?;
+    let busy = !state.ready.is_empty()
+        || state.stopping.get()
+        || until_timer.is_some_and(|until| until.is_zero());
     if !busy || now.saturating_sub(state.polled_at.get()) >= POLL_EVERY {
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
-            until_timer(event_loop, now)?
+            until_timer
         };
         poll(state, timeout)?;
         now = clock::now_ns();
         state.polled_at.set(now);
     }
     if state.timers.len() > 0 {
-        let now = if state.time_replaced.get() {
-            schedule::now(event_loop)?
-        } else {
-            clock::seconds(now)
-        };
-        while let Some(timer) = state.timers.pop_due(now) {
+        let time = time_at(event_loop, now)?;
+        while let Some(timer) = state.timers.pop_due(time) {
             state.ready.push(timer);
-            state.timers_served_at.set(state.polled_at.get());
+            state.timers_served_at.set(now);
         }
     }
     // After a fatal exception, what was gathered goes out with the next run.
     run_ready(state)?;
     send_unsent(state)
+}
+
+/// The loop's time, `now` being the clock's.
+fn time_at(event_loop: &LoopObject, now: u64) -> PyRes<f64> {
+    if event_loop.state.time_replaced.get() {
+        schedule::now(event_loop)
+    } else {
+        Ok(clock::seconds(now))
+    }
 }
 
 /// Runs what is ready now; what becomes ready meanwhile waits for the next turn.
@@ -133,20 +141,15 @@ fn debug_run(entry: &Ref) -> PyRes<()> {
     Ok(())
 }
 
-/// How long nothing will be due; `None` if no timer is set.
+/// How long to wait for timers: not at all if one is due, `None` if none is set.
 fn until_timer(event_loop: &LoopObject, now: u64) -> PyRes<Option<Duration>> {
     let state = &event_loop.state;
     let Some(deadline) = state.timers.next_deadline() else {
         return Ok(None);
     };
-    let time = if state.time_replaced.get() {
-        schedule::now(event_loop)?
-    } else {
-        clock::seconds(now)
-    };
-    let seconds = (deadline - time).clamp(0.0, LONGEST_WAIT);
+    let seconds = (deadline - time_at(event_loop, now)?).clamp(0.0, LONGEST_WAIT);
     let mut wait = (seconds * 1e9).ceil() as u64;
-    if state.timers.len() > MANY_TIMERS {
+    if wait > 0 && state.timers.len() > MANY_TIMERS {
         let served = now.saturating_sub(state.timers_served_at.get());
         wait = wait.max(TIMER_GAP.saturating_sub(served));
     }
