@@ -272,6 +272,39 @@ fn there_is_no_runtime_outside_of_one() {
 }
 
 #[test]
+fn panic_whose_payload_panics_when_dropped_is_contained() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            panic!("in the drop of a payload");
+        }
+    }
+    struct PanicsInDrop;
+    impl Future for PanicsInDrop {
+        type Output = i32;
+        fn poll(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<i32> {
+            Poll::Ready(5)
+        }
+    }
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            std::panic::panic_any(Payload);
+        }
+    }
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .on_thread_start(|| std::panic::panic_any(Payload))
+        .build()
+        .unwrap();
+    let task = runtime.spawn(PanicsInDrop);
+    assert_eq!(runtime.block_on(task).unwrap().unwrap(), 5);
+    drop(runtime.spawn(async { std::panic::panic_any(Payload) }));
+    let task = runtime.spawn(async { 1 });
+    assert_eq!(runtime.block_on(task).unwrap().unwrap(), 1);
+    assert!(runtime.shutdown(None).is_complete());
+}
+
+#[test]
 fn two_runtimes_share_nothing() {
     let (first, second) = (runtime(1), runtime(1));
     let handle = second.handle().clone();
