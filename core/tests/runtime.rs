@@ -272,6 +272,43 @@ fn there_is_no_runtime_outside_of_one() {
 }
 
 #[test]
+fn runtime_entered_on_a_worker_of_another_is_the_one_in_use() {
+    let named = |name: &str| {
+        Builder::new()
+            .worker_threads(1)
+            .thread_name(name)
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (named("first"), named("second"));
+    let handle = second.handle().clone();
+    let here = || thread::current().name().map(str::to_owned);
+    let task = first.spawn(async move {
+        let (inside, job, sleep) = poll_fn(|cx| {
+            let _guard = handle.enter();
+            let mut sleep = Box::pin(libruntime_core::time::sleep(Duration::from_millis(1)));
+            assert!(sleep.as_mut().poll(cx).is_pending());
+            Poll::Ready((
+                libruntime_core::spawn(async move { here() }),
+                libruntime_core::spawn_blocking(here),
+                sleep,
+            ))
+        })
+        .await;
+        let outside = libruntime_core::spawn(async move { here() });
+        sleep.await;
+        (
+            inside.await.unwrap(),
+            job.await.unwrap(),
+            outside.await.unwrap(),
+        )
+    });
+    let names = first.block_on(task).unwrap().unwrap();
+    let (first, second) = (Some("first".to_owned()), Some("second".to_owned()));
+    assert_eq!(names, (second.clone(), second, first));
+}
+
+#[test]
 fn panic_whose_payload_panics_when_dropped_is_contained() {
     struct Payload;
     impl Drop for Payload {
