@@ -10,10 +10,15 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
-/// Drops what a panic ended with. Whoever panics in that drop is not asked again, not even to drop.
+/// Drops what a panic ended with, and what the panic of that drop did. Whoever panics even then is
+/// not asked again, and leaks.
 #[cold]
-pub(crate) fn discard_payload(payload: Box<dyn Any + Send>) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(move || drop(payload))) {
-        std::mem::forget(second);
+pub(crate) fn discard_payload(mut payload: Box<dyn Any + Send>) {
+    for _ in 0..2 {
+        match catch_unwind(AssertUnwindSafe(move || drop(payload))) {
+            Ok(()) => return,
+            Err(next) => payload = next,
+        }
     }
+    std::mem::forget(payload);
 }

@@ -472,6 +472,7 @@ mod tests {
         assert_eq!(shared.idle.sleepers(), 1);
         workers[0].share();
         assert_eq!(shared.idle.sleepers(), 0);
+        workers[0].cancel_queued();
     }
 
     #[test]
@@ -482,6 +483,7 @@ mod tests {
         }
         assert!(workers[0].next_task(INJECTOR_INTERVAL).is_some());
         assert_eq!(shared.idle.sleepers(), 0);
+        workers[0].cancel_queued();
         shared.drain_injector();
     }
 }
