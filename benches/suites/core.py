@@ -39,7 +39,7 @@ def suite(settings: Settings) -> Suite:
         }
         about = f"TCP echo, 64 B over {connections} connections"
         workloads.append(
-            Workload(f"echo-64B-x{connections}", about, ("messages_per_s", "cpu_per_message", "p50", "p99"), servers)
+            Workload(f"echo-64B-x{connections}", about, ("cpu_per_message", "messages_per_s", "p50", "p99"), servers)
         )
     return Suite(
         name="core",

@@ -242,12 +242,8 @@ impl EventLoop {
         let mut future = pin!(future);
         loop {
             if root.woken.swap(false, Ordering::AcqRel) {
-                let poll = || {
-                    // It shares the thread with the loop's tasks, and so has a budget like theirs.
-                    coop::refill();
-                    future.as_mut().poll(&mut cx)
-                };
-                let polled = core.between_turns(|| coop::unlimited(poll));
+                let polled =
+                    core.between_turns(|| coop::unlimited(|| future.as_mut().poll(&mut cx)));
                 if let Poll::Ready(output) = polled {
                     return Ok(output);
                 }

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::panic::contain;
 use crate::reactor::sys::Bell;
 use crate::reactor::wake_state::{Gate, WakeState};
 use crate::task::Notified;
@@ -99,7 +98,7 @@ impl Shared {
                 // then seen empty, so one that is loaded inside the gate lives until we leave.
                 let function = unsafe { &*function };
                 // The caller may be any thread, or foreign code: nothing may unwind into it.
-                contain(function);
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(function));
             }
         }
         if self.gate.leave() {

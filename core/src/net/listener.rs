@@ -114,8 +114,7 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let member = self.socket.member();
-            let attempt = poll_fn(|cx| self.poll_attempt(cx, Waiter::Member(&member))).await;
+            let attempt = poll_fn(|cx| self.poll_attempt(cx, Waiter::Crowd)).await;
             match attempt {
                 Err(error) if self.can_pause(&error) => {
                     sleep(pause).await;
@@ -177,7 +176,7 @@ impl TcpListener {
     fn poll_attempt(
         &self,
         cx: &mut Context<'_>,
-        waiter: Waiter<'_>,
+        waiter: Waiter,
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         self.socket
             .poll_io(cx, Direction::Read, waiter, || self.accept_one())

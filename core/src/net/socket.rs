@@ -7,48 +7,17 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use crate::context;
-use crate::reactor::scheduled_io::{Place, ScheduledIo, Seen};
+use crate::reactor::scheduled_io::Seen;
 use crate::reactor::{Direction, Interest, Registration, closed};
 use crate::task::coop;
 
 /// Who waits.
-#[derive(Clone, Copy)]
-pub(super) enum Waiter<'a> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiter {
     /// The one task of a direction.
     Task,
-    /// One of any number, who may leave its waker behind.
+    /// One of any number.
     Crowd,
-    /// One of any number, who takes its waker along.
-    Member(&'a Membership<'a>),
-}
-
-impl Waiter<'_> {
-    fn poll_ready(
-        self,
-        io: &ScheduledIo,
-        cx: &mut Context<'_>,
-        direction: Direction,
-    ) -> Poll<Seen> {
-        match self {
-            Waiter::Task => io.poll_ready(cx, direction),
-            Waiter::Crowd => io.poll_ready_in_crowd(cx, direction, None),
-            Waiter::Member(member) => io.poll_ready_in_crowd(cx, direction, Some(&member.place)),
-        }
-    }
-}
-
-/// A future that waits as one of any number, as long as this lives.
-pub(super) struct Membership<'a> {
-    place: Place,
-    registration: &'a OnceLock<Registration>,
-}
-
-impl Drop for Membership<'_> {
-    fn drop(&mut self) {
-        if let Some(registration) = self.registration.get() {
-            registration.io().leave_crowd(&self.place);
-        }
-    }
 }
 
 pub(super) struct Socket<S> {
@@ -71,19 +40,6 @@ impl<S: AsRawFd> Socket<S> {
 
     pub(super) fn io(&self) -> &S {
         &self.io
-    }
-
-    pub(super) fn member(&self) -> Membership<'_> {
-        Membership {
-            place: Place::default(),
-            registration: &self.registration,
-        }
-    }
-
-    /// Whether both directions are known to be closed.
-    pub(super) fn is_hung_up(&self) -> bool {
-        let registration = self.registration.get();
-        registration.is_some_and(|registration| registration.io().is_hung_up())
     }
 
     pub(super) fn into_io(self) -> S {
@@ -143,7 +99,7 @@ impl<S: AsRawFd> Socket<S> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
-        waiter: Waiter<'_>,
+        waiter: Waiter,
         both: bool,
         mut attempt: impl FnMut() -> io::Result<R>,
         drained: impl FnOnce(&R) -> bool,
@@ -153,7 +109,11 @@ impl<S: AsRawFd> Socket<S> {
             let seen = match self.registration.get() {
                 None => None,
                 Some(registration) => {
-                    Some(ready!(waiter.poll_ready(registration.io(), cx, direction)))
+                    let io = registration.io();
+                    Some(match waiter {
+                        Waiter::Task => ready!(io.poll_ready(cx, direction)),
+                        Waiter::Crowd => ready!(io.poll_ready_in_crowd(cx, direction)),
+                    })
                 }
             };
             match attempt() {
@@ -188,7 +148,7 @@ impl<S: AsRawFd> Socket<S> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
-        waiter: Waiter<'_>,
+        waiter: Waiter,
         attempt: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         self.poll_attempts(cx, direction, waiter, false, attempt, |_| false)
@@ -254,7 +214,7 @@ impl<S: AsRawFd> Socket<S> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
-        waiter: Waiter<'_>,
+        waiter: Waiter,
     ) -> Poll<io::Result<()>> {
         let Some(registration) = self.registration.get() else {
             return Poll::Ready(Ok(()));
@@ -264,7 +224,11 @@ impl<S: AsRawFd> Socket<S> {
             return Poll::Ready(Err(error));
         }
         let io = registration.io();
-        ready!(waiter.poll_ready(io, cx, direction));
+        let seen = match waiter {
+            Waiter::Task => io.poll_ready(cx, direction),
+            Waiter::Crowd => io.poll_ready_in_crowd(cx, direction),
+        };
+        ready!(seen);
         Poll::Ready(if io.is_closed() {
             Err(closed())
         } else {

@@ -75,11 +75,7 @@ impl TcpStream {
             }
             match io.peer_addr() {
                 Ok(_) => Ok(()),
-                // Without a connection and without an error: it is on its way, or the error that was
-                // the end of it has been told.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotConnected && !self.socket.is_hung_up() =>
-                {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                     Err(io::ErrorKind::WouldBlock.into())
                 }
                 Err(error) => Err(error),
@@ -194,18 +190,12 @@ impl TcpStream {
 
     /// Waits until a [`try_read`](Self::try_read) is worth trying; it may still find nothing.
     pub async fn readable(&self) -> io::Result<()> {
-        self.ready(Direction::Read).await
+        poll_fn(|cx| self.socket.poll_ready(cx, Direction::Read, Waiter::Crowd)).await
     }
 
     /// Waits until a [`try_write`](Self::try_write) is worth trying; it may still find no room.
     pub async fn writable(&self) -> io::Result<()> {
-        self.ready(Direction::Write).await
-    }
-
-    async fn ready(&self, direction: Direction) -> io::Result<()> {
-        let member = self.socket.member();
-        let waiter = Waiter::Member(&member);
-        poll_fn(|cx| self.socket.poll_ready(cx, direction, waiter)).await
+        poll_fn(|cx| self.socket.poll_ready(cx, Direction::Write, Waiter::Crowd)).await
     }
 
     /// As [`readable`](Self::readable), for the one task that reads.

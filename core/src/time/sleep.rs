@@ -6,13 +6,12 @@ use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWakerVTable, Waker, ready};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::{Duration, Instant};
 
 use super::clock;
 use super::queue::{Entry, TimerQueue};
 use crate::context;
-use crate::task::coop;
 
 /// Waits until `duration` has passed, never less.
 ///
@@ -98,8 +97,7 @@ impl Sleep {
         }
     }
 
-    /// Whether it is over, whatever the task's budget.
-    pub(super) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pin.
         let this = unsafe { self.get_unchecked_mut() };
         if this.entry.has_fired() {
@@ -153,10 +151,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let permit = ready!(coop::poll_proceed(cx));
-        ready!(self.poll_elapsed(cx));
-        permit.made_progress();
-        Poll::Ready(())
+        self.poll_elapsed(cx)
     }
 }
 
