@@ -2,14 +2,14 @@
 //!
 //! A task is one allocation with a count of references. Four kinds of holder have one each:
 //!
-//! - a [`Notified`]: the right, and the duty, to run the task. There is at most one. It is what run
+//! - a `Notified`: the right, and the duty, to run the task. There is at most one. It is what run
 //!   queues hold. Dropping one instead of running it cancels the task, so a task can not be lost
 //!   in a queue that is torn down.
 //! - a `Waker`: clones of the one a poll is given. The one of the poll itself is borrowed.
 //! - the [`JoinHandle`], and any number of [`AbortHandle`]s.
-//! - the owner's list, from the first pending poll until the task completes: see [`owner`].
+//! - the owner's list, from the first pending poll until the task completes: see `task/owner.rs`.
 //!
-//! [`state`] documents each bit of the state word and each transition, [`cell`] who may touch which
+//! `task/state.rs` documents each bit of the state word and each transition, `task/cell.rs` who may touch which
 //! field when.
 
 mod cell;
