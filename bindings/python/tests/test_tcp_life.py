@@ -112,6 +112,32 @@ def test_failing_factory_closes_the_connection(run: Run) -> None:
     run(main())
 
 
+def test_factory_may_close_its_server(run: Run, reports: list[dict[str, Any]]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: list[Recorder] = []
+
+        def factory() -> Recorder:
+            listener.close()
+            made.append(Recorder())
+            return made[-1]
+
+        listener = await loop.create_server(factory, "127.0.0.1", 0)
+        address = listener.sockets[0].getsockname()
+        clients = [socket.create_connection(address) for _ in range(3)]
+        while not made:
+            await asyncio.sleep(0)
+        for client in clients:
+            client.close()
+        for protocol in made:
+            if protocol.transport is not None:
+                await protocol.lost
+        await asyncio.sleep(0)
+
+    run(main())
+    assert reports == []
+
+
 def test_add_reader_on_a_transports_descriptor_is_refused(
     run: Run, loop: libruntime.EventLoop
 ) -> None:

@@ -137,6 +137,9 @@ class ServingMixin:
     ) -> None:
         """Accept what waits, up to ``backlog`` connections a turn."""
         for _ in range(backlog):
+            if sock.fileno() < 0:
+                # A protocol factory has closed the server.
+                return
             try:
                 connection, address = _accept(sock)
             except _NO_CONNECTION:

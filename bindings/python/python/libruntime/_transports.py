@@ -46,13 +46,14 @@ class SocketTransport(_native.StreamTransport):
             # Small writes leave at once; the socket's protocol number does not matter (a socket
             # made with 0 is TCP all the same).
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if server is not None:
+            # First, because a server that is closed already refuses.
+            loop._attach_to_server(server, self)
+            self._server = server
         self._attach(loop, sock, sock.fileno(), protocol, extra)
         if "peername" not in extra:
             # Now, because a connection that the peer has reset does not know any more.
             extra["peername"] = _address(sock.getpeername)
-        if server is not None:
-            self._server = server
-            loop._attach_to_server(server, self)
         loop.call_soon(protocol.connection_made, self)
         # Data may come only after the protocol knows its transport.
         loop.call_soon(self._start)
