@@ -9,8 +9,8 @@
 //! - the [`JoinHandle`], and any number of [`AbortHandle`]s.
 //! - the owner's list, from the first pending poll until the task completes: see `task/owner.rs`.
 //!
-//! `task/state.rs` documents each bit of the state word and each transition, `task/cell.rs` who may touch which
-//! field when.
+//! `task/state.rs` documents each bit of the state word and each transition, `task/cell.rs` who may
+//! touch which field when.
 
 mod cell;
 pub mod coop;
