@@ -216,7 +216,7 @@ def main():
     todo = [(name, test) for name, test in todo if options.filter in name]
     failed = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for (name, _), (error, seconds) in zip(todo, pool.map(lambda t: t[1](), todo)):
+        for (name, _), (error, seconds) in zip(todo, pool.map(lambda t: t[1](), todo), strict=True):
             print(f"{'FAILED' if error else 'ok    '} {name} ({seconds:.2f} s)", flush=True)
             if error:
                 failed.append((name, error))
