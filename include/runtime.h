@@ -1118,7 +1118,9 @@ RT_API int rt_stream_writev(rt_stream *stream, const rt_buf *bufs, size_t count,
  */
 RT_API int rt_stream_try_write(rt_stream *stream, const void *bytes, size_t len, size_t *n);
 
-/* How many bytes of submitted writes wait for room, in `*n`: the measure for back-pressure.
+/* How many bytes of submitted writes wait for room, in `*n`: the measure for back-pressure. 0 does
+ * not mean that all callbacks have come: several writes may end at once, and they are told one
+ * after the other.
  * Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
  *
  * @threads loop (of a runtime: any)

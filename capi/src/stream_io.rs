@@ -310,7 +310,9 @@ pub unsafe extern "C" fn rt_stream_try_write(
     })
 }
 
-/// How many bytes of submitted writes wait for room, in `*n`: the measure for back-pressure.
+/// How many bytes of submitted writes wait for room, in `*n`: the measure for back-pressure. 0 does
+/// not mean that all callbacks have come: several writes may end at once, and they are told one
+/// after the other.
 /// Errors: `RT_EINVAL`, `RT_EPERM`, `RT_ESHUTDOWN`, `RT_EFORK`.
 ///
 /// @threads loop (of a runtime: any)

@@ -16,6 +16,7 @@ enum { HIGH_WATER = 1 << 20 };
 struct connection {
     struct connection *next, **link; /* all that are open, to be closed at the end */
     rt_stream *stream;
+    int writes; /* that wait: their callbacks are still to come */
     int paused;
     int ended; /* nothing more comes */
 };
@@ -45,18 +46,12 @@ static void close_connection(struct connection *connection) {
     free(connection);
 }
 
-static size_t waiting(struct connection *connection) {
-    size_t n = 0;
-    rt_stream_queued(connection->stream, &n);
-    return n;
-}
-
 static void received(void *data, const rt_result *result);
 
 static void sent(void *data, const rt_result *result) {
     struct connection *connection = ((struct copy *)data)->connection;
     if (result->status != RT_OK) connection->ended = 1;
-    if (waiting(connection) > 0) return; /* another of these will come */
+    if (--connection->writes > 0) return; /* another of these will come */
     if (connection->ended) {
         close_connection(connection);
     } else if (connection->paused) {
@@ -79,7 +74,8 @@ static void received(void *data, const rt_result *result) {
             copy->connection = connection;
             memcpy(copy->bytes, (const char *)result->ptr + n, left);
             status = rt_stream_write(connection->stream, copy->bytes, left, NULL, sent, copy, free);
-            if (status == RT_PENDING && waiting(connection) > HIGH_WATER) {
+            if (status == RT_PENDING) connection->writes++;
+            if (rt_stream_queued(connection->stream, &n) == RT_OK && n > HIGH_WATER) {
                 connection->paused = 1;
                 rt_stream_read_stop(connection->stream);
             }
@@ -88,7 +84,7 @@ static void received(void *data, const rt_result *result) {
     if (status >= 0) return;
     /* The end, or an error. What waits is sent first. */
     connection->ended = 1;
-    if (waiting(connection) == 0) close_connection(connection);
+    if (connection->writes == 0) close_connection(connection);
 }
 
 static void accepted(void *data, const rt_result *result) {
@@ -134,11 +130,10 @@ int main(int argc, char **argv) {
     status = rt_loop_run(loop);
     /* Writes that still wait are cancelled: `sent` closes those connections in the next turn. */
     for (connection = connections; connection != NULL; connection = next) {
-        size_t left = waiting(connection);
         next = connection->next;
         connection->ended = 1;
         rt_stream_close(connection->stream);
-        if (left == 0) close_connection(connection);
+        if (connection->writes == 0) close_connection(connection);
     }
     rt_loop_turn(loop, 0);
     rt_listener_free(listener);
