@@ -24,6 +24,9 @@ thread_local! {
     /// Whether this thread is the one that `DRIVER` wakes.
     static WAITER: Cell<bool> = const { Cell::new(false) };
     static ENTERED: RefCell<Option<SharedRef>> = const { RefCell::new(None) };
+    /// Whether what is in `ENTERED` goes before this thread's own worker and `DRIVER`, having been
+    /// entered by hand.
+    static BY_HAND: Cell<bool> = const { Cell::new(false) };
     static BLOCKING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -34,6 +37,7 @@ pub(crate) fn enter_driver(driver: &Driver, waiter: bool) -> DriverGuard<'_> {
     DriverGuard {
         before: DRIVER.with(|current| current.replace(driver)),
         waited: WAITER.with(|current| current.replace(waiter)),
+        by_hand: BY_HAND.with(|by_hand| by_hand.replace(false)),
         driver: PhantomData,
     }
 }
@@ -41,6 +45,7 @@ pub(crate) fn enter_driver(driver: &Driver, waiter: bool) -> DriverGuard<'_> {
 pub(crate) struct DriverGuard<'a> {
     before: *const Driver,
     waited: bool,
+    by_hand: bool,
     driver: PhantomData<&'a Driver>,
 }
 
@@ -48,11 +53,15 @@ impl Drop for DriverGuard<'_> {
     fn drop(&mut self) {
         DRIVER.with(|current| current.set(self.before));
         WAITER.with(|current| current.set(self.waited));
+        BY_HAND.with(|by_hand| by_hand.set(self.by_hand));
     }
 }
 
 /// Calls `f` with the driver of this thread; `None` outside of any runtime and event loop.
 pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
+    if let Some(runtime) = entered_by_hand() {
+        return Some(f(runtime.foreign_driver()));
+    }
     let driver = DRIVER.try_with(Cell::get).unwrap_or(ptr::null());
     if !driver.is_null() {
         // SAFETY: a guard that borrows the driver is alive further down this thread's stack.
@@ -91,6 +100,34 @@ impl Drop for Entered {
     }
 }
 
+/// As [`enter`], at the wish of the user, which goes before what the thread is inside of.
+pub(crate) fn enter_by_hand(runtime: &SharedRef) -> EnteredByHand {
+    EnteredByHand {
+        _entered: enter(runtime),
+        before: BY_HAND.with(|by_hand| by_hand.replace(true)),
+    }
+}
+
+pub(crate) struct EnteredByHand {
+    _entered: Entered,
+    before: bool,
+}
+
+impl Drop for EnteredByHand {
+    fn drop(&mut self) {
+        BY_HAND.with(|by_hand| by_hand.set(self.before));
+    }
+}
+
+#[inline]
+fn entered_by_hand() -> Option<SharedRef> {
+    if BY_HAND.try_with(Cell::get).unwrap_or(false) {
+        entered()
+    } else {
+        None
+    }
+}
+
 fn entered() -> Option<SharedRef> {
     ENTERED
         .try_with(|entered| entered.borrow().clone())
@@ -100,7 +137,9 @@ fn entered() -> Option<SharedRef> {
 
 /// The runtime that this thread works for, or has entered.
 pub(crate) fn current() -> Option<SharedRef> {
-    executor::with_worker(|worker| worker.map(|worker| worker.shared.clone())).or_else(entered)
+    entered_by_hand()
+        .or_else(|| executor::with_worker(|worker| worker.map(|worker| worker.shared.clone())))
+        .or_else(entered)
 }
 
 /// Starts a task on [`current`]; on a worker without counting a reference to it.
@@ -110,6 +149,9 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    if let Some(runtime) = entered_by_hand() {
+        return Some(runtime.spawn(future));
+    }
     executor::with_worker(|worker| match worker {
         Some(worker) => Some(worker.spawn(future)),
         None => entered().map(|runtime| runtime.spawn_outside(future)),

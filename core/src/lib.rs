@@ -10,6 +10,7 @@ pub mod event_loop;
 mod executor;
 #[cfg(not(loom))]
 pub mod net;
+mod panic;
 pub mod reactor;
 pub mod runtime;
 mod shim;

@@ -1,5 +1,6 @@
 //! Threads of our own, in a process that is not.
 
+use crate::panic::{contain, discard_payload};
 use crate::shim::thread::{Builder, JoinHandle, current};
 use crate::shim::thread_local;
 use std::cell::Cell;
@@ -58,8 +59,10 @@ impl ThreadOptions {
     }
 
     fn next_name(&self) -> io::Result<String> {
-        let name = catch_unwind(AssertUnwindSafe(|| (self.name)()))
-            .map_err(|_| io::Error::other("the function that names threads panicked"))?;
+        let name = catch_unwind(AssertUnwindSafe(|| (self.name)())).map_err(|payload| {
+            discard_payload(payload);
+            io::Error::other("the function that names threads panicked")
+        })?;
         if name.contains('\0') {
             let message = "the name of a thread can not contain a zero byte";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -93,7 +96,7 @@ impl fmt::Debug for ThreadOptions {
 /// Calls a hook; a panic in it must not take the thread along.
 fn call(hook: &Option<Hook>) {
     if let Some(hook) = hook {
-        let _ = catch_unwind(AssertUnwindSafe(|| hook()));
+        contain(|| hook());
     }
 }
 

@@ -1,9 +1,11 @@
 //! TCP on a runtime of one, two and four workers, and on an event loop with a runtime attached.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +14,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use libruntime_core::event_loop::EventLoop;
-use libruntime_core::net::{TcpListener, TcpStream};
+use libruntime_core::net::{AsyncFd, TcpListener, TcpStream};
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::spawn;
 use libruntime_core::time::{sleep, timeout};
@@ -58,6 +60,18 @@ async fn pair() -> (TcpStream, TcpStream) {
     let (listener, address) = listener().await;
     let (client, server) = future::zip(TcpStream::connect(address), listener.accept()).await;
     (client.expect("connected"), server.expect("accepted").0)
+}
+
+/// A new named pipe.
+fn fifo() -> std::path::PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("libruntime-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let name = std::ffi::CString::new(path.as_os_str().as_bytes()).expect("no zero");
+    // SAFETY: the name ends with a zero.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    path
 }
 
 on_runtimes! {
@@ -235,6 +249,57 @@ on_runtimes! {
             let (_, peer) = listener.accept().await.expect("accepted");
             assert_eq!(peer, stream.local_addr().expect("an address"));
         }
+    }
+
+    async fn a_connect_whose_error_was_taken_still_fails() {
+        let (listener, address) = listener().await;
+        drop(listener);
+        let stream = TcpStream::start_connect(address).expect("started");
+        assert!(poll_fn(|cx| stream.poll_connect(cx)).await.is_err());
+        for _ in 0..2 {
+            let error = poll_fn(|cx| stream.poll_connect(cx)).await.expect_err("refused");
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+        }
+    }
+
+    async fn a_wait_that_is_dropped_keeps_no_waker() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (listener, _) = listener().await;
+        let (a, _b) = pair().await;
+        assert_eq!(a.try_read(&mut [0]).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        let wake = Arc::new(Nothing);
+        let waker = Waker::from(wake.clone());
+        for _ in 0..3 {
+            let cx = &mut Context::from_waker(&waker);
+            assert!(pin!(listener.accept()).poll(cx).is_pending());
+            assert!(pin!(a.readable()).poll(cx).is_pending());
+        }
+        drop(waker);
+        assert_eq!(Arc::strong_count(&wake), 1);
+    }
+
+    async fn a_pipe_that_is_opened_again_after_its_end_can_be_waited_for() {
+        let (name, mut options) = (fifo(), std::fs::OpenOptions::new());
+        let reader = options
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&name)
+            .expect("opened");
+        let reader = AsyncFd::new(reader);
+        let read = || poll_fn(|cx| reader.poll_read_with(cx, |mut pipe| pipe.read(&mut [0; 8])));
+        for _ in 0..3 {
+            let mut writer = std::fs::File::create(&name).expect("opened");
+            assert!(future::poll_once(read()).await.is_none());
+            writer.write_all(b"x").expect("written");
+            assert_eq!(read().await.expect("read"), 1);
+            assert!(future::poll_once(read()).await.is_none());
+            drop(writer);
+            assert_eq!(read().await.expect("read"), 0);
+        }
+        std::fs::remove_file(name).expect("removed");
     }
 
     async fn every_address_is_tried() {

@@ -272,6 +272,76 @@ fn there_is_no_runtime_outside_of_one() {
 }
 
 #[test]
+fn runtime_entered_on_a_worker_of_another_is_the_one_in_use() {
+    let named = |name: &str| {
+        Builder::new()
+            .worker_threads(1)
+            .thread_name(name)
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (named("first"), named("second"));
+    let handle = second.handle().clone();
+    let here = || thread::current().name().map(str::to_owned);
+    let task = first.spawn(async move {
+        let (inside, job, sleep) = poll_fn(|cx| {
+            let _guard = handle.enter();
+            let mut sleep = Box::pin(libruntime_core::time::sleep(Duration::from_millis(1)));
+            assert!(sleep.as_mut().poll(cx).is_pending());
+            Poll::Ready((
+                libruntime_core::spawn(async move { here() }),
+                libruntime_core::spawn_blocking(here),
+                sleep,
+            ))
+        })
+        .await;
+        let outside = libruntime_core::spawn(async move { here() });
+        sleep.await;
+        (
+            inside.await.unwrap(),
+            job.await.unwrap(),
+            outside.await.unwrap(),
+        )
+    });
+    let names = first.block_on(task).unwrap().unwrap();
+    let (first, second) = (Some("first".to_owned()), Some("second".to_owned()));
+    assert_eq!(names, (second.clone(), second, first));
+}
+
+#[test]
+fn panic_whose_payload_panics_when_dropped_is_contained() {
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            panic!("in the drop of a payload");
+        }
+    }
+    struct PanicsInDrop;
+    impl Future for PanicsInDrop {
+        type Output = i32;
+        fn poll(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<i32> {
+            Poll::Ready(5)
+        }
+    }
+    impl Drop for PanicsInDrop {
+        fn drop(&mut self) {
+            std::panic::panic_any(Payload);
+        }
+    }
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .on_thread_start(|| std::panic::panic_any(Payload))
+        .build()
+        .unwrap();
+    let task = runtime.spawn(PanicsInDrop);
+    assert_eq!(runtime.block_on(task).unwrap().unwrap(), 5);
+    drop(runtime.spawn(async { std::panic::panic_any(Payload) }));
+    let task = runtime.spawn(async { 1 });
+    assert_eq!(runtime.block_on(task).unwrap().unwrap(), 1);
+    assert!(runtime.shutdown(None).is_complete());
+}
+
+#[test]
 fn two_runtimes_share_nothing() {
     let (first, second) = (runtime(1), runtime(1));
     let handle = second.handle().clone();

@@ -195,6 +195,36 @@ on_runtimes! {
         assert!(timeout(MS, ticks.tick()).await.is_err());
     }
 
+    async fn ticks_that_are_always_due_give_way_to_other_tasks() {
+        let stop = Arc::new(AtomicUsize::new(0));
+        let stopped = stop.clone();
+        let storm = libruntime_core::spawn(async move {
+            let mut ticks = interval(Duration::from_nanos(1));
+            while stopped.load(Ordering::Relaxed) == 0 {
+                ticks.tick().await;
+            }
+        });
+        let past = Instant::now();
+        let also_stopped = stop.clone();
+        let sleeps = libruntime_core::spawn(async move {
+            while also_stopped.load(Ordering::Relaxed) == 0 {
+                sleep_until(past).await;
+            }
+        });
+        libruntime_core::spawn(async move { stop.store(1, Ordering::Relaxed) });
+        storm.await.expect("stopped");
+        sleeps.await.expect("stopped");
+    }
+
+    async fn a_timeout_ends_a_future_that_is_never_done_for_want_of_budget() {
+        let busy = async {
+            loop {
+                sleep_until(Instant::now()).await;
+            }
+        };
+        assert!(timeout(MS, busy).await.is_err());
+    }
+
     async fn many_timers_set_and_cancelled_leave_the_rest_alone() {
         let fired = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<_> = (0..50)

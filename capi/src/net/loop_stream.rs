@@ -11,6 +11,9 @@
 //! the next, and is taken back only when an event finds nobody who wants it. A read that came up
 //! short has drained the socket, so the next one waits for an event without asking the system first.
 
+mod reading;
+mod writing;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -19,17 +22,13 @@ use std::sync::Arc;
 
 use libruntime_core::event_loop as core;
 
-use super::pieces::{self, Pieces};
-use super::sys::{self, MAX_BUFS};
-use super::{Submitted, Subscription};
+use super::Subscription;
+use super::pieces::Pieces;
+use super::sys;
 use crate::event_loop::{Access, Interest, LoopInner, Ready, drop_part};
 use crate::home::Home;
-use crate::status::{Error, RT_ECANCELED, RT_EOF};
-use crate::stream::rt_buf;
+use crate::status::{Error, RT_ECANCELED};
 use crate::task::{Completion, rt_result};
-
-/// Pieces that one event takes from a socket that always has more, so that others get their turn.
-const READS_PER_EVENT: usize = 4;
 
 pub(crate) struct LoopStream {
     inner: Arc<LoopInner>,
@@ -99,45 +98,6 @@ impl State {
     fn is_active(&self) -> bool {
         self.is_reading() || !self.writes.is_empty()
     }
-
-    /// Sends what is queued, as far as the socket takes it. How many writes are finished now, and
-    /// with which error.
-    fn send_queued(&mut self) -> (usize, Option<Error>) {
-        let Ok(fd) = self.fd() else { return (0, None) };
-        loop {
-            let mut bufs = [rt_buf {
-                base: std::ptr::null(),
-                len: 0,
-            }; MAX_BUFS];
-            let left = self.writes.iter().flat_map(|write| write.pieces.left());
-            let mut n = 0;
-            for (slot, buf) in bufs.iter_mut().zip(left) {
-                *slot = *buf;
-                n += 1;
-            }
-            let finished = || {
-                self.writes
-                    .iter()
-                    .take_while(|write| write.pieces.is_sent())
-                    .count()
-            };
-            if n == 0 {
-                return (finished(), None);
-            }
-            // SAFETY: whoever submitted the writes keeps their memory until they have ended.
-            match unsafe { sys::send(fd, &bufs[..n]) } {
-                Ok(mut sent) => {
-                    for write in &mut self.writes {
-                        sent = write.pieces.advance(sent);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return (finished(), None);
-                }
-                Err(error) => return (self.writes.len(), Some(Error::from(error))),
-            }
-        }
-    }
 }
 
 impl LoopStream {
@@ -178,216 +138,6 @@ impl LoopStream {
     ) -> Result<R, Error> {
         let state = self.state.borrow();
         Ok(f(state.socket.as_ref().ok_or(Error::Os(libc::EBADF))?)?)
-    }
-
-    /// Reads what is there, at most `len` bytes, now or when it comes.
-    ///
-    /// # Errors
-    /// `Eof`, `Busy` while another read is pending, `EBADF` once closed, the system's.
-    ///
-    /// # Safety
-    /// `buffer` is valid for writes of `len` bytes until `done` was called.
-    pub(crate) unsafe fn read(
-        self: &Arc<Self>,
-        access: &Access<'_>,
-        buffer: *mut u8,
-        len: usize,
-        done: Completion,
-    ) -> Result<Submitted, Error> {
-        // SAFETY: passed on from the caller.
-        let now = unsafe { self.read_now(buffer, len) };
-        match now {
-            Ok(None) => {}
-            Ok(Some(n)) => {
-                done.disarm();
-                return Ok(Submitted::Done(n));
-            }
-            Err(error) => {
-                done.disarm();
-                return Err(error);
-            }
-        }
-        self.state.borrow_mut().reader = Reader::Once { buffer, len, done };
-        if let Err(error) = self.arm(access) {
-            let reader = std::mem::replace(&mut self.state.borrow_mut().reader, Reader::None);
-            if let Reader::Once { done, .. } = reader {
-                done.disarm();
-            }
-            return Err(error);
-        }
-        Ok(Submitted::Pending)
-    }
-
-    /// # Safety
-    /// As `read`.
-    unsafe fn read_now(&self, buffer: *mut u8, len: usize) -> Result<Option<usize>, Error> {
-        let mut state = self.state.borrow_mut();
-        let fd = state.fd()?;
-        if state.is_reading() {
-            return Err(Error::Busy);
-        }
-        if state.drained && state.interest.contains(Interest::READ) {
-            return Ok(None);
-        }
-        // SAFETY: passed on from the caller.
-        match unsafe { sys::recv(fd, buffer, len) } {
-            Ok(0) if len > 0 => Err(Error::Eof),
-            Ok(n) => {
-                state.drained = n < len;
-                Ok(Some(n))
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                state.drained = true;
-                Ok(None)
-            }
-            Err(error) => Err(Error::from(error)),
-        }
-    }
-
-    /// Calls `subscription` with all that comes.
-    ///
-    /// # Errors
-    /// `Busy` while another read is pending, `EBADF` once closed, the system's.
-    pub(crate) fn read_start(
-        self: &Arc<Self>,
-        access: &Access<'_>,
-        subscription: Subscription,
-    ) -> Result<(), Error> {
-        {
-            let mut state = self.state.borrow_mut();
-            state.fd()?;
-            if state.is_reading() {
-                return Err(Error::Busy);
-            }
-            state.reader = Reader::Always(subscription);
-        }
-        self.arm(access).inspect_err(|_| self.read_stop(access))
-    }
-
-    /// Ends a subscription at once. Its user data is dropped, after its function has returned.
-    pub(crate) fn read_stop(&self, _access: &Access<'_>) {
-        self.unsubscribe();
-    }
-
-    fn unsubscribe(&self) {
-        let subscription = {
-            let mut state = self.state.borrow_mut();
-            match std::mem::replace(&mut state.reader, Reader::None) {
-                Reader::Always(subscription) => Some(subscription),
-                Reader::Running | Reader::Stopped => {
-                    state.reader = Reader::Stopped;
-                    None
-                }
-                other => {
-                    state.reader = other;
-                    None
-                }
-            }
-        };
-        self.settle();
-        drop(subscription);
-    }
-
-    /// Sends the pieces now, or what is left of them when there is room.
-    ///
-    /// # Errors
-    /// `EPIPE` after the end was sent, `EBADF` once closed, the system's.
-    ///
-    /// # Safety
-    /// The pieces are valid for reads until `done` was called.
-    pub(crate) unsafe fn write(
-        self: &Arc<Self>,
-        access: &Access<'_>,
-        bufs: &[rt_buf],
-        done: Completion,
-    ) -> Result<Submitted, Error> {
-        // SAFETY: passed on from the caller.
-        let sent = match unsafe { self.write_now(bufs) } {
-            Ok(sent) => sent,
-            Err(error) => {
-                done.disarm();
-                return Err(error);
-            }
-        };
-        let total = pieces::total(bufs);
-        if sent == Some(total) {
-            done.disarm();
-            return Ok(Submitted::Done(total));
-        }
-        let mut pieces = Pieces::new(bufs);
-        pieces.advance(sent.unwrap_or(0));
-        self.state
-            .borrow_mut()
-            .writes
-            .push_back(Write { pieces, done });
-        if let Err(error) = self.arm(access) {
-            let write = self.state.borrow_mut().writes.pop_back();
-            if let Some(write) = write {
-                write.done.disarm();
-            }
-            return Err(error);
-        }
-        Ok(Submitted::Pending)
-    }
-
-    /// Sends what can be sent at once; `None` if something is queued, or there is no room.
-    ///
-    /// # Errors
-    /// As `write`.
-    ///
-    /// # Safety
-    /// The pieces are valid for reads.
-    pub(crate) unsafe fn write_now(&self, bufs: &[rt_buf]) -> Result<Option<usize>, Error> {
-        let state = self.state.borrow();
-        let fd = state.fd()?;
-        if state.ending {
-            return Err(Error::Os(libc::EPIPE));
-        }
-        if !state.writes.is_empty() {
-            return Ok(None);
-        }
-        // SAFETY: passed on from the caller.
-        match unsafe { sys::send(fd, bufs) } {
-            Ok(n) => Ok(Some(n)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(Error::from(error)),
-        }
-    }
-
-    /// Sends the end of the stream when all that is queued has been sent.
-    ///
-    /// # Errors
-    /// `Already` if it was asked for, `EBADF` once closed, the system's.
-    pub(crate) fn end(&self, _access: &Access<'_>, done: Completion) -> Result<Submitted, Error> {
-        let result = {
-            let mut state = self.state.borrow_mut();
-            match (state.fd(), state.ending, state.writes.is_empty()) {
-                (Err(error), ..) => Err(error),
-                (_, true, _) => Err(Error::Already),
-                (Ok(_), false, true) => {
-                    state.ending = true;
-                    let socket = state.socket.as_ref().expect("it has a descriptor");
-                    sys::shutdown_write(socket.as_fd()).map_err(Error::from)
-                }
-                (Ok(_), false, false) => {
-                    state.ending = true;
-                    state.ended = Some(done);
-                    return Ok(Submitted::Pending);
-                }
-            }
-        };
-        done.disarm();
-        result.map(|()| Submitted::Done(0))
-    }
-
-    /// Bytes that wait for room.
-    pub(crate) fn queued(&self, _access: &Access<'_>) -> usize {
-        let state = self.state.borrow();
-        state
-            .writes
-            .iter()
-            .map(|write| pieces::total(write.pieces.left()))
-            .sum()
     }
 
     /// Cancels what is pending, subscriptions excepted: callbacks come in the next turn.
@@ -556,119 +306,6 @@ impl LoopStream {
         {
             state.interest = interest;
         }
-    }
-
-    fn flush(&self) {
-        let (finished, error) = self.state.borrow_mut().send_queued();
-        let status = error.map_or(0, Error::code);
-        for _ in 0..finished {
-            let Some(write) = self.state.borrow_mut().writes.pop_front() else {
-                return;
-            };
-            let n = write.pieces.sent() as i64;
-            write.done.fire(&rt_result {
-                n,
-                ..rt_result::of(status)
-            });
-        }
-        let mut state = self.state.borrow_mut();
-        if !state.writes.is_empty() || !state.ending {
-            return;
-        }
-        let Some(done) = state.ended.take() else {
-            return;
-        };
-        let result = match (&state.socket, error) {
-            (_, Some(error)) => Err(error),
-            (Some(socket), None) => sys::shutdown_write(socket.as_fd()).map_err(Error::from),
-            (None, None) => return,
-        };
-        drop(state);
-        done.fire(&rt_result::of(crate::status::status(result)));
-    }
-
-    fn receive(&self) {
-        for _ in 0..READS_PER_EVENT {
-            let more = match &self.state.borrow().reader {
-                Reader::Once { .. } => None,
-                Reader::Always(_) => Some(()),
-                _ => return,
-            };
-            match more {
-                None => return self.receive_once(),
-                Some(()) if self.receive_piece() => {}
-                Some(()) => return,
-            }
-        }
-    }
-
-    fn receive_once(&self) {
-        let mut state = self.state.borrow_mut();
-        let Ok(fd) = state.fd() else { return };
-        let Reader::Once { buffer, len, .. } = state.reader else {
-            return;
-        };
-        // SAFETY: whoever submitted the read keeps its memory until it has ended.
-        let result = match unsafe { sys::recv(fd, buffer, len) } {
-            Ok(0) if len > 0 => rt_result::of(RT_EOF),
-            Ok(n) => {
-                state.drained = n < len;
-                rt_result::count(n)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => rt_result::of(Error::from(error).code()),
-        };
-        let reader = std::mem::replace(&mut state.reader, Reader::None);
-        drop(state);
-        if let Reader::Once { done, .. } = reader {
-            done.fire(&result);
-        }
-    }
-
-    /// Passes one piece on to the subscription. Whether there may be more.
-    fn receive_piece(&self) -> bool {
-        let mut state = self.state.borrow_mut();
-        let Ok(fd) = state.fd() else { return false };
-        let (buffer, len) = self.inner.read_buffer();
-        // SAFETY: the loop's buffer is used by one event at a time, and this thread holds the loop.
-        let (result, more) = match unsafe { sys::recv(fd, buffer, len) } {
-            Ok(0) => (rt_result::of(RT_EOF), None),
-            Ok(n) => {
-                state.drained = n < len;
-                (
-                    rt_result {
-                        ptr: buffer.cast(),
-                        ..rt_result::count(n)
-                    },
-                    Some(n == len),
-                )
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(error) => (rt_result::of(Error::from(error).code()), None),
-        };
-        let running = if more.is_some() {
-            Reader::Running
-        } else {
-            Reader::None
-        };
-        let Reader::Always(subscription) = std::mem::replace(&mut state.reader, running) else {
-            return false;
-        };
-        drop(state);
-        subscription.call(&result);
-        let mut state = self.state.borrow_mut();
-        match state.reader {
-            Reader::Running => {
-                state.reader = Reader::Always(subscription);
-                return more == Some(true);
-            }
-            Reader::Stopped => state.reader = Reader::None,
-            // It had its last call, or was replaced by another.
-            _ => {}
-        }
-        drop(state);
-        drop(subscription);
-        false
     }
 }
 

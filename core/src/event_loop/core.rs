@@ -16,6 +16,7 @@ use super::timer::Timers;
 use super::watch::{Found, WatchTable};
 use super::{Hooks, Turn};
 use crate::context::Driver;
+use crate::panic::{contain, discard_payload};
 use crate::reactor::sys::{Bell, Events, Poller};
 use crate::reactor::token::{self, Token, WatchKey};
 use crate::reactor::{self, Ready};
@@ -146,13 +147,9 @@ impl Core {
     #[cold]
     fn panicked(&self, payload: Box<dyn Any + Send>) {
         let on_panic = self.on_panic.borrow().clone();
-        let report = AssertUnwindSafe(move || match on_panic {
-            Some(on_panic) => on_panic(payload),
-            None => drop(payload),
-        });
-        if let Err(second) = catch_unwind(report) {
-            // Whoever panics while a panic is reported is not asked again, not even to drop.
-            std::mem::forget(second);
+        match on_panic {
+            Some(on_panic) => contain(move || on_panic(payload)),
+            None => discard_payload(payload),
         }
     }
 
@@ -349,7 +346,7 @@ impl Core {
             driver.reactor.close();
         }
         let on_panic = self.on_panic.take();
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(on_panic)));
+        contain(move || drop(on_panic));
     }
 }
 

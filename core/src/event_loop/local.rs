@@ -242,8 +242,12 @@ impl EventLoop {
         let mut future = pin!(future);
         loop {
             if root.woken.swap(false, Ordering::AcqRel) {
-                let polled =
-                    core.between_turns(|| coop::unlimited(|| future.as_mut().poll(&mut cx)));
+                let poll = || {
+                    // It shares the thread with the loop's tasks, and so has a budget like theirs.
+                    coop::refill();
+                    future.as_mut().poll(&mut cx)
+                };
+                let polled = core.between_turns(|| coop::unlimited(poll));
                 if let Poll::Ready(output) = polled {
                     return Ok(output);
                 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::panic::contain;
 use crate::reactor::sys::Bell;
 use crate::reactor::wake_state::{Gate, WakeState};
 use crate::task::Notified;
@@ -98,7 +99,7 @@ impl Shared {
                 // then seen empty, so one that is loaded inside the gate lives until we leave.
                 let function = unsafe { &*function };
                 // The caller may be any thread, or foreign code: nothing may unwind into it.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(function));
+                contain(function);
             }
         }
         if self.gate.leave() {

@@ -121,6 +121,10 @@ impl Worker {
         if tick.is_multiple_of(INJECTOR_INTERVAL)
             && let Some(task) = self.take_injected()
         {
+            // The batch may have been out of everybody's sight on its way here.
+            if self.queue.len() > 0 {
+                self.shared.notify(self.index);
+            }
             return Some(task);
         }
         let streak = self.lifo_streak.get();
@@ -221,9 +225,16 @@ impl Worker {
 
     /// Announces what the own queue holds beyond the next task.
     fn share(&self) {
-        if self.queue.len() > 1 {
+        if self.queue.len() + usize::from(self.has_lifo()) > 1 {
             self.shared.notify(self.index);
         }
+    }
+
+    fn has_lifo(&self) -> bool {
+        let task = self.lifo.take();
+        let woken = task.is_some();
+        self.lifo.set(task);
+        woken
     }
 
     fn batch(&self, f: impl FnOnce()) {
@@ -234,10 +245,7 @@ impl Worker {
 
     /// Whether [`Worker::cancel_queued`] has more to do, beside the queue.
     fn has_leftovers(&self) -> bool {
-        let task = self.lifo.take();
-        let woken = task.is_some();
-        self.lifo.set(task);
-        woken || !self.remote().released.is_empty()
+        self.has_lifo() || !self.remote().released.is_empty()
     }
 
     /// Unlinks the tasks of this worker that completed on others.
@@ -426,4 +434,56 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
     }
     // Whoever waits for I/O from outside of the runtime hears that nothing will come.
     driver::close(shared.reactor_handle());
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::blocking::Pool;
+    use crate::executor::shared::Workers;
+    use crate::thread::ThreadOptions;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Two workers that no thread runs, the second asleep.
+    fn awake_and_asleep() -> (SharedRef, Workers) {
+        let options = ThreadOptions {
+            name: Arc::new(String::new),
+            stack_size: None,
+            on_start: None,
+            on_stop: None,
+            family: Arc::new(()),
+        };
+        let pool = Pool::new(options, 1, Duration::ZERO);
+        let (shared, workers) = Shared::with_workers(2, pool).unwrap();
+        assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
+        (shared, workers)
+    }
+
+    fn task(shared: &SharedRef) -> Notified {
+        new_task(async {}, shared.clone()).0
+    }
+
+    #[test]
+    fn task_behind_the_lifo_slot_is_announced_after_an_event() {
+        let (shared, workers) = awake_and_asleep();
+        workers[0].push(task(&shared));
+        workers[0].batch(|| workers[0].push(task(&shared)));
+        assert_eq!(shared.idle.sleepers(), 1);
+        workers[0].share();
+        assert_eq!(shared.idle.sleepers(), 0);
+        workers[0].cancel_queued();
+    }
+
+    #[test]
+    fn batch_from_the_injector_is_announced() {
+        let (shared, workers) = awake_and_asleep();
+        for _ in 0..8 {
+            shared.injector.push(task(&shared));
+        }
+        assert!(workers[0].next_task(INJECTOR_INTERVAL).is_some());
+        assert_eq!(shared.idle.sleepers(), 0);
+        workers[0].cancel_queued();
+        shared.drain_injector();
+    }
 }

@@ -114,7 +114,8 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let attempt = poll_fn(|cx| self.poll_attempt(cx, Waiter::Crowd)).await;
+            let member = self.socket.member();
+            let attempt = poll_fn(|cx| self.poll_attempt(cx, Waiter::Member(&member))).await;
             match attempt {
                 Err(error) if self.can_pause(&error) => {
                     sleep(pause).await;
@@ -176,7 +177,7 @@ impl TcpListener {
     fn poll_attempt(
         &self,
         cx: &mut Context<'_>,
-        waiter: Waiter,
+        waiter: Waiter<'_>,
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         self.socket
             .poll_io(cx, Direction::Read, waiter, || self.accept_one())

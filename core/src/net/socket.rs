@@ -7,17 +7,48 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use crate::context;
-use crate::reactor::scheduled_io::Seen;
+use crate::reactor::scheduled_io::{Place, ScheduledIo, Seen};
 use crate::reactor::{Direction, Interest, Registration, closed};
 use crate::task::coop;
 
 /// Who waits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiter {
+#[derive(Clone, Copy)]
+pub(super) enum Waiter<'a> {
     /// The one task of a direction.
     Task,
-    /// One of any number.
+    /// One of any number, who may leave its waker behind.
     Crowd,
+    /// One of any number, who takes its waker along.
+    Member(&'a Membership<'a>),
+}
+
+impl Waiter<'_> {
+    fn poll_ready(
+        self,
+        io: &ScheduledIo,
+        cx: &mut Context<'_>,
+        direction: Direction,
+    ) -> Poll<Seen> {
+        match self {
+            Waiter::Task => io.poll_ready(cx, direction),
+            Waiter::Crowd => io.poll_ready_in_crowd(cx, direction, None),
+            Waiter::Member(member) => io.poll_ready_in_crowd(cx, direction, Some(&member.place)),
+        }
+    }
+}
+
+/// A future that waits as one of any number, as long as this lives.
+pub(super) struct Membership<'a> {
+    place: Place,
+    registration: &'a OnceLock<Registration>,
+}
+
+impl Drop for Membership<'_> {
+    fn drop(&mut self) {
+        if let Some(registration) = self.registration.get() {
+            registration.io().leave_crowd(&self.place);
+        }
+    }
 }
 
 pub(super) struct Socket<S> {
@@ -40,6 +71,19 @@ impl<S: AsRawFd> Socket<S> {
 
     pub(super) fn io(&self) -> &S {
         &self.io
+    }
+
+    pub(super) fn member(&self) -> Membership<'_> {
+        Membership {
+            place: Place::default(),
+            registration: &self.registration,
+        }
+    }
+
+    /// Whether both directions are known to be closed.
+    pub(super) fn is_hung_up(&self) -> bool {
+        let registration = self.registration.get();
+        registration.is_some_and(|registration| registration.io().is_hung_up())
     }
 
     pub(super) fn into_io(self) -> S {
@@ -99,7 +143,7 @@ impl<S: AsRawFd> Socket<S> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
-        waiter: Waiter,
+        waiter: Waiter<'_>,
         both: bool,
         mut attempt: impl FnMut() -> io::Result<R>,
         drained: impl FnOnce(&R) -> bool,
@@ -109,11 +153,7 @@ impl<S: AsRawFd> Socket<S> {
             let seen = match self.registration.get() {
                 None => None,
                 Some(registration) => {
-                    let io = registration.io();
-                    Some(match waiter {
-                        Waiter::Task => ready!(io.poll_ready(cx, direction)),
-                        Waiter::Crowd => ready!(io.poll_ready_in_crowd(cx, direction)),
-                    })
+                    Some(ready!(waiter.poll_ready(registration.io(), cx, direction)))
                 }
             };
             match attempt() {
@@ -148,7 +188,7 @@ impl<S: AsRawFd> Socket<S> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
-        waiter: Waiter,
+        waiter: Waiter<'_>,
         attempt: impl FnMut() -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         self.poll_attempts(cx, direction, waiter, false, attempt, |_| false)
@@ -214,7 +254,7 @@ impl<S: AsRawFd> Socket<S> {
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
-        waiter: Waiter,
+        waiter: Waiter<'_>,
     ) -> Poll<io::Result<()>> {
         let Some(registration) = self.registration.get() else {
             return Poll::Ready(Ok(()));
@@ -224,11 +264,7 @@ impl<S: AsRawFd> Socket<S> {
             return Poll::Ready(Err(error));
         }
         let io = registration.io();
-        let seen = match waiter {
-            Waiter::Task => io.poll_ready(cx, direction),
-            Waiter::Crowd => io.poll_ready_in_crowd(cx, direction),
-        };
-        ready!(seen);
+        ready!(waiter.poll_ready(io, cx, direction));
         Poll::Ready(if io.is_closed() {
             Err(closed())
         } else {

@@ -75,7 +75,11 @@ impl TcpStream {
             }
             match io.peer_addr() {
                 Ok(_) => Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                // Without a connection and without an error: it is on its way, or the error that was
+                // the end of it has been told.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotConnected && !self.socket.is_hung_up() =>
+                {
                     Err(io::ErrorKind::WouldBlock.into())
                 }
                 Err(error) => Err(error),
@@ -190,12 +194,18 @@ impl TcpStream {
 
     /// Waits until a [`try_read`](Self::try_read) is worth trying; it may still find nothing.
     pub async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.socket.poll_ready(cx, Direction::Read, Waiter::Crowd)).await
+        self.ready(Direction::Read).await
     }
 
     /// Waits until a [`try_write`](Self::try_write) is worth trying; it may still find no room.
     pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.socket.poll_ready(cx, Direction::Write, Waiter::Crowd)).await
+        self.ready(Direction::Write).await
+    }
+
+    async fn ready(&self, direction: Direction) -> io::Result<()> {
+        let member = self.socket.member();
+        let waiter = Waiter::Member(&member);
+        poll_fn(|cx| self.socket.poll_ready(cx, direction, waiter)).await
     }
 
     /// As [`readable`](Self::readable), for the one task that reads.

@@ -34,7 +34,7 @@ use std::task::{Context, Poll, Waker};
 use super::waker_slot::{WakerSlot, wake};
 use super::{Interest, Ready};
 use crate::shim::sync::Mutex;
-use crate::shim::sync::atomic::{AtomicUsize, Ordering};
+use crate::shim::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const READY: usize = 0xff;
 /// Somebody is in `crowd`.
@@ -88,7 +88,28 @@ pub(crate) struct ScheduledIo {
     readiness: AtomicUsize,
     reader: WakerSlot,
     writer: WakerSlot,
-    crowd: Mutex<Vec<(Direction, Waker)>>,
+    crowd: Mutex<Crowd>,
+}
+
+#[derive(Debug, Default)]
+struct Crowd {
+    members: Vec<Member>,
+    last_number: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Whose place this is; 0 stands for whoever wakes by the same waker.
+    number: u64,
+    direction: Direction,
+    waker: Waker,
+}
+
+/// A future's place in a crowd, to be [given up](ScheduledIo::leave_crowd) with the future.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// Zero until it had to wait.
+    number: AtomicU64,
 }
 
 impl ScheduledIo {
@@ -99,7 +120,7 @@ impl ScheduledIo {
             readiness: AtomicUsize::new(usize::from(ready.bits())),
             reader: WakerSlot::new(),
             writer: WakerSlot::new(),
-            crowd: Mutex::new(Vec::new()),
+            crowd: Mutex::new(Crowd::default()),
         }
     }
 
@@ -148,16 +169,16 @@ impl ScheduledIo {
     fn wake_crowd(&self, bits: usize) {
         let mut woken = Vec::new();
         {
-            let mut crowd = self.crowd.lock();
+            let members = &mut self.crowd.lock().members;
             let mut index = 0;
-            while index < crowd.len() {
-                if crowd[index].0.mask() & bits != 0 {
-                    woken.push(crowd.swap_remove(index).1);
+            while index < members.len() {
+                if members[index].direction.mask() & bits != 0 {
+                    woken.push(members.swap_remove(index).waker);
                 } else {
                     index += 1;
                 }
             }
-            if crowd.is_empty() {
+            if members.is_empty() {
                 // Under the lock that guards the flag's meaning.
                 self.readiness.fetch_and(!CROWD, Ordering::AcqRel);
             }
@@ -195,38 +216,70 @@ impl ScheduledIo {
         self.seen(direction).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// As [`poll_ready`](Self::poll_ready), for any number of tasks.
+    /// As [`poll_ready`](Self::poll_ready), for any number of tasks. Without a place a waker stays
+    /// until the next event.
     pub(crate) fn poll_ready_in_crowd(
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
+        place: Option<&Place>,
     ) -> Poll<Seen> {
         if let Some(seen) = self.seen(direction) {
             return Poll::Ready(seen);
         }
         let waker = cx.waker().clone();
         let unused = {
-            let mut crowd = self.crowd.lock();
+            let crowd = &mut *self.crowd.lock();
             self.readiness.fetch_or(CROWD, Ordering::AcqRel);
-            if crowd
-                .iter()
-                .any(|(there, old)| *there == direction && old.will_wake(&waker))
-            {
-                Some(waker)
-            } else {
-                crowd.push((direction, waker));
-                None
+            let number = place.map_or(0, |place| place.number_in(crowd));
+            let there = crowd.members.iter_mut().find(|member| {
+                member.number == number
+                    && member.direction == direction
+                    && (number != 0 || member.waker.will_wake(&waker))
+            });
+            match there {
+                Some(member) => Some(std::mem::replace(&mut member.waker, waker)),
+                None => {
+                    crowd.members.push(Member {
+                        number,
+                        direction,
+                        waker,
+                    });
+                    None
+                }
             }
         };
         drop(unused);
         self.seen(direction).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// The attempt that followed `seen` would have blocked: waits for the next event.
+    /// The future that had `place` waits no more.
+    pub(crate) fn leave_crowd(&self, place: &Place) {
+        let number = place.number.load(Ordering::Relaxed);
+        if number == 0 {
+            return;
+        }
+        let left = {
+            let members = &mut self.crowd.lock().members;
+            let index = members.iter().position(|member| member.number == number);
+            let left = index.map(|index| members.swap_remove(index));
+            if members.is_empty() {
+                self.readiness.fetch_and(!CROWD, Ordering::AcqRel);
+            }
+            left
+        };
+        drop(left);
+    }
+
+    /// Whether the system has told that both directions are closed.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        self.readiness.load(Ordering::Acquire) & usize::from(Ready::HANGUP.bits()) != 0
+    }
+
+    /// The attempt that followed `seen` would have blocked: waits for the next event. If the end had
+    /// been told it was not the last one, as with a pipe that is opened anew.
     pub(crate) fn clear(&self, seen: Seen, direction: Direction) {
-        // The end stays: it is not told again. An error is collected by the attempt.
-        let keep = usize::from((Ready::HANGUP | Ready::READ_CLOSED).bits());
-        let mask = direction.mask() & !keep;
+        let mask = direction.mask();
         let mut word = seen.word;
         loop {
             match self.readiness.compare_exchange_weak(
@@ -240,6 +293,19 @@ impl ScheduledIo {
                 Err(actual) => word = actual,
             }
         }
+    }
+}
+
+impl Place {
+    /// Under the crowd's lock.
+    fn number_in(&self, crowd: &mut Crowd) -> u64 {
+        let mut number = self.number.load(Ordering::Relaxed);
+        if number == 0 {
+            crowd.last_number += 1;
+            number = crowd.last_number;
+            self.number.store(number, Ordering::Relaxed);
+        }
+        number
     }
 }
 
@@ -281,13 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_not_cleared_and_an_error_is() {
+    fn an_end_that_was_not_the_last_is_cleared_and_so_is_an_error() {
         let io = ScheduledIo::new();
         io.set_ready(Ready::READ_CLOSED | Ready::READABLE);
         let end = seen(&io, Direction::Read);
         assert!(end.is_final());
         io.clear(end, Direction::Read);
-        assert!(io.seen(Direction::Read).is_some());
+        assert!(io.seen(Direction::Read).is_none());
         io.clear(seen(&io, Direction::Write), Direction::Write);
         assert!(io.seen(Direction::Write).is_none());
         io.set_ready(Ready::ERROR);
@@ -333,7 +399,10 @@ mod tests {
         for (_, waker) in &tasks {
             for _ in 0..2 {
                 let cx = &mut Context::from_waker(waker);
-                assert!(io.poll_ready_in_crowd(cx, Direction::Read).is_pending());
+                assert!(
+                    io.poll_ready_in_crowd(cx, Direction::Read, None)
+                        .is_pending()
+                );
             }
         }
         io.set_ready(Ready::WRITABLE);
@@ -352,7 +421,10 @@ mod tests {
         let (count, waker) = task();
         let cx = &mut Context::from_waker(&waker);
         assert!(io.poll_ready(cx, Direction::Read).is_pending());
-        assert!(io.poll_ready_in_crowd(cx, Direction::Read).is_pending());
+        assert!(
+            io.poll_ready_in_crowd(cx, Direction::Read, None)
+                .is_pending()
+        );
         io.close();
         assert_eq!(count.0.load(Ordering::Relaxed), 2);
         assert!(io.is_closed() && io.poll_ready(cx, Direction::Read).is_ready());
@@ -389,7 +461,7 @@ mod loom_tests {
         fn poll_take(&self, cx: &mut Context<'_>, crowd: bool) -> Poll<()> {
             loop {
                 let seen = if crowd {
-                    self.io.poll_ready_in_crowd(cx, Direction::Read)
+                    self.io.poll_ready_in_crowd(cx, Direction::Read, None)
                 } else {
                     self.io.poll_ready(cx, Direction::Read)
                 };

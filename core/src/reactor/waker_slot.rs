@@ -16,10 +16,10 @@
 //! `register` is first, `take` finds the waker. Of two tasks that register at once, which is a misuse,
 //! the second is woken to try again.
 
+use crate::panic::contain;
 use crate::shim::cell::UnsafeCell;
 use crate::shim::hint;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 const REGISTERING: usize = 1;
@@ -100,5 +100,5 @@ impl WakerSlot {
 /// Calls a waker, which may be foreign code: a panic of its ends here, and does not keep others from
 /// being woken.
 pub(crate) fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    contain(|| waker.wake());
 }

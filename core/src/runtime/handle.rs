@@ -83,7 +83,7 @@ impl Handle {
     /// goes. Guards are to be dropped in the reverse order of their making.
     pub fn enter(&self) -> EnterGuard {
         EnterGuard {
-            _entered: context::enter(&self.0),
+            _entered: context::enter_by_hand(&self.0),
             _thread: std::marker::PhantomData,
         }
     }
@@ -92,7 +92,7 @@ impl Handle {
 /// The calling thread is inside a runtime as long as this lives: see [`Handle::enter`].
 #[must_use = "the thread leaves the runtime when the guard goes"]
 pub struct EnterGuard {
-    _entered: context::Entered,
+    _entered: context::EnteredByHand,
     _thread: std::marker::PhantomData<*const ()>,
 }
 

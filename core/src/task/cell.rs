@@ -20,6 +20,7 @@
 use super::owner::Links;
 use super::state::{State, ToIdle, ToNotified, ToRunning};
 use super::{JoinError, Notified, Schedule, waker};
+use crate::panic::{contain, discard_payload};
 use crate::shim::cell::UnsafeCell;
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -273,22 +274,25 @@ unsafe fn complete<F: Future, S: Schedule>(task: TaskPtr, output: Result<F::Outp
     let output = match (dropped, output) {
         // A cancelled task whose future panics while it is dropped was not cancelled cleanly.
         (Err(panic), Err(error)) if error.is_cancelled() => Err(JoinError::panic(panic)),
-        (_, output) => output,
+        (Err(panic), output) => {
+            discard_payload(panic);
+            output
+        }
+        (Ok(()), output) => output,
     };
     // SAFETY: the caller holds RUNNING; the stage is `Taken`, whose drop does nothing.
     let _ = unsafe { this.set_stage(Stage::Output(output)) };
 
     let before = this.header.state.to_complete();
     if !before.is_join_interested() {
-        // A panic of the output's drop has nobody to go to.
         // SAFETY: nobody else will look at the output.
-        let _ = unsafe { this.set_stage(Stage::Taken) };
+        unsafe { this.drop_output() };
     } else if before.is_join_waker_set() {
         this.header.join_waker.with(|waker| {
             // SAFETY: JOIN_WAKER is set: the field is there to be read.
             if let Some(waker) = unsafe { &*waker } {
                 // A waker of the user's may panic; the task is complete regardless.
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake_by_ref()));
+                contain(|| waker.wake_by_ref());
             }
         });
         if !this.header.state.release_join_waker().is_join_interested() {
@@ -336,9 +340,8 @@ unsafe fn drop_join_handle<F: Future, S: Schedule>(task: TaskPtr) {
     let this = unsafe { cell::<F, S>(task) };
     let after = this.header.state.drop_join_interest();
     if after.is_complete() {
-        // A panic of the output's drop has nobody to go to.
         // SAFETY: the task is complete, so the stage is the JoinHandle's.
-        let _ = unsafe { this.set_stage(Stage::Taken) };
+        unsafe { this.drop_output() };
     }
     if !after.is_join_waker_set() {
         // SAFETY: JOIN_WAKER is clear, so the field is the JoinHandle's.
@@ -349,6 +352,17 @@ unsafe fn drop_join_handle<F: Future, S: Schedule>(task: TaskPtr) {
 }
 
 impl<F: Future, S> Cell<F, S> {
+    /// Drops the output. A panic of that has nobody to go to.
+    ///
+    /// # Safety
+    /// The caller has the exclusive right to the stage.
+    unsafe fn drop_output(&self) {
+        // SAFETY: by the caller's promise.
+        if let Err(payload) = unsafe { self.set_stage(Stage::Taken) } {
+            discard_payload(payload);
+        }
+    }
+
     /// Replaces the stage and contains a panic of the old one's drop.
     ///
     /// # Safety
@@ -414,7 +428,7 @@ impl Header {
     unsafe fn drop_join_waker(&self) {
         // SAFETY: by the caller's promise.
         let waker = self.join_waker.with_mut(|slot| unsafe { (*slot).take() });
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
+        contain(|| drop(waker));
     }
 }
 

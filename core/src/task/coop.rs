@@ -3,7 +3,8 @@
 //! A future that always finds something ready would never give way. So each poll of a task begins
 //! with a budget of [`BUDGET`] units; every operation of this crate that may wait spends one when
 //! it succeeds, and without one it answers `Pending` and wakes its task at once, which puts the
-//! task behind the others. Outside of a task there is no budget, and nothing is limited.
+//! task behind the others. What an event loop blocks on counts as a task. Elsewhere there is no budget, and
+//! nothing is limited.
 
 use crate::shim::thread_local;
 use std::cell::Cell;
@@ -56,6 +57,18 @@ pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<Permit> {
         }
         Poll::Ready(Permit { before })
     })
+}
+
+/// Whether something is left of the running task's budget.
+#[cfg(not(loom))]
+pub(crate) fn has_budget() -> bool {
+    LEFT.with(Cell::get) != Some(0)
+}
+
+/// Takes a unit of the running task's budget for an operation that has succeeded, if one is left.
+#[cfg(not(loom))]
+pub(crate) fn spend() {
+    LEFT.with(|left| left.set(left.get().map(|units| units.saturating_sub(1))));
 }
 
 /// Gives the poll that begins on this thread a full budget.

@@ -6,12 +6,13 @@ use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWakerVTable, Waker};
+use std::task::{Context, Poll, RawWakerVTable, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::clock;
 use super::queue::{Entry, TimerQueue};
 use crate::context;
+use crate::task::coop;
 
 /// Waits until `duration` has passed, never less.
 ///
@@ -97,7 +98,8 @@ impl Sleep {
         }
     }
 
-    fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether it is over, whatever the task's budget.
+    pub(super) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pin.
         let this = unsafe { self.get_unchecked_mut() };
         if this.entry.has_fired() {
@@ -151,7 +153,10 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_elapsed(cx)
+        let permit = ready!(coop::poll_proceed(cx));
+        ready!(self.poll_elapsed(cx));
+        permit.made_progress();
+        Poll::Ready(())
     }
 }
 

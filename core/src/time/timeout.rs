@@ -3,13 +3,14 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use pin_project_lite::pin_project;
 
 use super::clock;
 use super::sleep::{Sleep, sleep_until};
+use crate::task::coop;
 
 /// Waits for `future` for at most `duration`.
 ///
@@ -59,10 +60,20 @@ impl<F: Future> Future for Timeout<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let had_budget = coop::has_budget();
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        this.sleep.poll(cx).map(|()| Err(Elapsed(())))
+        // A future that always uses up the budget must not keep the time from being over. One that
+        // found none left is asked again first.
+        ready!(this.sleep.poll_elapsed(cx));
+        if had_budget {
+            coop::spend();
+            Poll::Ready(Err(Elapsed(())))
+        } else {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
     }
 }
 
