@@ -12,6 +12,7 @@ use crate::task::{JoinHandle, Notified, OwnedTasks, TaskPtr, coop, new_task};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ptr;
+use std::time::Instant;
 
 /// Polls between two looks at the reactor and the timers. Tokio's figure, from its measurements; so
 /// is the next.
@@ -58,6 +59,8 @@ pub(crate) struct Worker {
     searching: Cell<bool>,
     /// Set during a turn of the reactor or the timers: wake-ups are announced once, after it.
     batching: Cell<bool>,
+    /// When the next wait for timers may end, after many of them.
+    timers_rest: Cell<Option<Instant>>,
     seed: Cell<u64>,
 }
 
@@ -74,6 +77,7 @@ impl Worker {
             tick: Cell::new(0),
             searching: Cell::new(false),
             batching: Cell::new(false),
+            timers_rest: Cell::new(None),
             // Any odd number will do; different ones send thieves to different victims first.
             seed: Cell::new((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
         }
@@ -196,7 +200,13 @@ impl Worker {
             return;
         }
         let remote = self.remote();
-        let deadline = remote.driver.next_deadline();
+        let deadline = remote
+            .driver
+            .next_deadline()
+            .map(|at| match self.timers_rest.take() {
+                Some(rest) => at.max(rest),
+                None => at,
+            });
         let mut reactor = shared.reactor.try_lock();
         self.batch(|| match &mut reactor {
             Some(reactor) => remote.parker.park_in(reactor, deadline),
@@ -205,7 +215,7 @@ impl Worker {
         drop(reactor);
         self.searching.set(shared.idle.wake(self.index));
         if deadline.is_some() {
-            self.batch(|| remote.driver.fire());
+            self.fire();
         }
         self.share();
     }
@@ -218,8 +228,8 @@ impl Worker {
             if let Some(mut reactor) = self.shared.reactor.try_lock() {
                 driver::poll(&mut reactor);
             }
-            self.remote().driver.fire();
         });
+        self.fire();
         self.share();
     }
 
@@ -235,6 +245,11 @@ impl Worker {
         let woken = task.is_some();
         self.lifo.set(task);
         woken
+    }
+
+    /// Wakes whoever waits for a time that has come.
+    fn fire(&self) {
+        self.batch(|| self.timers_rest.set(self.remote().driver.fire()));
     }
 
     fn batch(&self, f: impl FnOnce()) {
