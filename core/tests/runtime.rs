@@ -434,6 +434,8 @@ fn idle_blocking_threads_leave_and_others_take_their_place() {
         .on_thread_stop(move || stopped.lock().unwrap().send(()).unwrap())
         .build()
         .unwrap();
+    // The worker has started when it has run something.
+    runtime.block_on(runtime.spawn(async {})).unwrap().unwrap();
     for i in 0..3 {
         let job = runtime.spawn_blocking(move || i);
         assert_eq!(runtime.block_on(job).unwrap().unwrap(), i);

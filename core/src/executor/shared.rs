@@ -163,7 +163,6 @@ impl Shared {
     pub(super) fn drain_injector(&self) {
         while let Some(task) = self.injector.pop() {
             drop(task);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -340,6 +339,14 @@ impl Schedule for SharedRef {
             unsafe { self.remotes[owner as usize].released.push(task) };
         }
         here
+    }
+
+    fn cancelled(&self) {
+        // Here and not where queues and lists are emptied: the worker that polls a task at that
+        // moment drops it afterwards.
+        if self.is_closed() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use super::idle::Sleep;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
 use crate::context;
-use crate::shim::sync::atomic::Ordering;
 use crate::shim::thread;
 use crate::shim::thread_local;
 use crate::task::{JoinHandle, Notified, OwnedTasks, TaskPtr, coop, new_task};
@@ -350,8 +349,7 @@ impl Worker {
         let waiting = self.owned.borrow().hold_all();
         for task in waiting {
             // SAFETY: a runtime's futures are Send.
-            let dropped = unsafe { task.shutdown() };
-            self.count_dropped(usize::from(dropped));
+            unsafe { task.shutdown() };
         }
         self.cancel_queued();
     }
@@ -359,13 +357,8 @@ impl Worker {
     fn cancel_queued(&self) {
         while let Some(task) = self.lifo.take().or_else(|| self.queue.pop()) {
             drop(task);
-            self.count_dropped(1);
         }
         self.reap();
-    }
-
-    fn count_dropped(&self, tasks: usize) {
-        self.shared.dropped.fetch_add(tasks, Ordering::Relaxed);
     }
 
     fn random(&self) -> u64 {

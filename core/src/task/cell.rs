@@ -111,20 +111,17 @@ pub(super) unsafe fn discard(task: TaskPtr) {
     unsafe { (header.vtable.cancel)(task) }
 }
 
-/// Drops the future of a task if it is idle, else leaves a mark for whoever runs it. Returns
-/// whether it dropped it.
+/// Drops the future of a task if it is idle, else leaves a mark for whoever runs it.
 ///
 /// # Safety
 /// `task` is alive, and this is a thread where its future may be dropped.
-pub(super) unsafe fn shutdown(task: TaskPtr) -> bool {
+pub(super) unsafe fn shutdown(task: TaskPtr) {
     // SAFETY: alive by the caller's promise.
     let header = unsafe { task.as_ref() };
-    let idle = header.state.to_shutdown();
-    if idle {
+    if header.state.to_shutdown() {
         // SAFETY: the state is running now, in our hands.
         unsafe { (header.vtable.cancel)(task) }
     }
-    idle
 }
 
 /// Wakes the task without consuming a reference.
@@ -260,6 +257,8 @@ unsafe fn poll<F: Future, S: Schedule>(task: TaskPtr) {
 
 /// Drops the future of a running task and completes it as cancelled.
 unsafe fn cancel<F: Future, S: Schedule>(task: TaskPtr) {
+    // SAFETY: the caller owns a reference to this Cell<F, S>.
+    unsafe { cell::<F, S>(task) }.scheduler.cancelled();
     // SAFETY: passed on from the caller, who holds RUNNING and a reference.
     unsafe { complete::<F, S>(task, Err(JoinError::cancelled())) }
 }

@@ -51,6 +51,9 @@ pub(crate) trait Schedule: Sized + 'static {
     /// The task completed on this thread. Returns whether the list's reference was given up here;
     /// a list of another thread's gives it up later by itself.
     fn release(&self, task: TaskPtr) -> bool;
+
+    /// A task's future is about to be dropped, on this thread, before it was done.
+    fn cancelled(&self) {}
 }
 
 /// The right to run a task once. See the module's documentation.

@@ -160,11 +160,11 @@ pub(crate) struct HeldTask(TaskPtr);
 
 impl HeldTask {
     /// Drops the future if the task is idle; else leaves a mark, and whoever runs the task or holds
-    /// its `Notified` drops it. Returns whether it dropped it.
+    /// its `Notified` drops it.
     ///
     /// # Safety
     /// On a thread where the future may be dropped.
-    pub(crate) unsafe fn shutdown(self) -> bool {
+    pub(crate) unsafe fn shutdown(self) {
         // SAFETY: the reference keeps the task alive; the thread is the caller's promise.
         unsafe { cell::shutdown(self.0) }
     }
