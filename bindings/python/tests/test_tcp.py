@@ -366,6 +366,26 @@ def test_pause_inside_data_received_holds_at_once(run: Run) -> None:
     run(main())
 
 
+def test_paused_transport_with_data_leaves_the_loop_idle(
+    run: Run, loop: libruntime.EventLoop
+) -> None:
+    async def main() -> None:
+        client, server, listener = await connected()
+        server.transport.pause_reading()
+        client.transport.write(b"held back")
+        client.transport.write_eof()
+        before = loop._turns
+        await asyncio.sleep(0.02)
+        # It wakes for the data once, and then for the timer; thousands of times if it spins.
+        assert loop._turns - before < 20
+        server.transport.resume_reading()
+        await server.until(lambda: "eof" in server.events)
+        assert server.data == b"held back"
+        await finish(client, server, listener)
+
+    run(main())
+
+
 def test_flow_control(run: Run) -> None:
     async def main() -> None:
         client, server, listener = await connected()
