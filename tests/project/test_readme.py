@@ -34,13 +34,22 @@ def test_the_example_works(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/README.md", "benches/README.md"]
+    "page",
+    ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/README.md", "benches/README.md", "benches/LOSSES.md"],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     targets = [target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target]
     missing = [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()]
     assert not missing
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| `\w+/` \|.*\|(.*)\|$", text, re.MULTILINE)
+    named = [path for row in rows for path in re.findall(r"`([\w/]+\.\w+)`", row)]
+    assert len(named) >= 9
+    assert not [path for path in named if not (ROOT / "core" / "src" / path).exists()]
 
 
 def test_the_commands_of_the_readme_are_goals_of_the_makefile() -> None:
