@@ -22,6 +22,8 @@ const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 3 } else { 31 };
 const LIFO_STREAK: u32 = 3;
 /// How often a steal that somebody interfered with is tried again before the next victim.
 const STEAL_RETRIES: u32 = 4;
+/// A turn of the reactor or the timers is under way: wake-ups are announced once, after it.
+const BATCHING: u8 = 1;
 /// References to the common ground that a worker takes from the count, or gives back, at once.
 pub(super) const BANK: usize = 64;
 
@@ -56,8 +58,9 @@ pub(crate) struct Worker {
     bank: Cell<usize>,
     tick: Cell<u32>,
     searching: Cell<bool>,
-    /// Set during a turn of the reactor or the timers: wake-ups are announced once, after it.
-    batching: Cell<bool>,
+    /// Why a woken task does not go to the LIFO slot: no bit set is the plain path, which pays for
+    /// one look at all reasons together.
+    detour: Cell<u8>,
     /// When the next wait for timers may end, after many of them.
     timers_rest: Cell<Option<Instant>>,
     seed: Cell<u64>,
@@ -75,7 +78,7 @@ impl Worker {
             bank: Cell::new(0),
             tick: Cell::new(0),
             searching: Cell::new(false),
-            batching: Cell::new(false),
+            detour: Cell::new(0),
             timers_rest: Cell::new(None),
             // Any odd number will do; different ones send thieves to different victims first.
             seed: Cell::new((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
@@ -252,9 +255,9 @@ impl Worker {
     }
 
     fn batch(&self, f: impl FnOnce()) {
-        self.batching.set(true);
+        self.detour.set(self.detour.get() | BATCHING);
         f();
-        self.batching.set(false);
+        self.detour.set(self.detour.get() & !BATCHING);
     }
 
     /// Whether [`Worker::cancel_queued`] has more to do, beside the queue.
@@ -286,7 +289,7 @@ impl Worker {
     /// Queues a task that was woken or spawned on this thread.
     #[inline]
     pub(super) fn push(&self, task: Notified) {
-        if self.batching.get() {
+        if self.detour.get() != 0 {
             self.queue.push(task);
         } else if let Some(older) = self.lifo.replace(Some(task)) {
             self.push_back(older);
