@@ -3,7 +3,7 @@
 
 use crate::executor::{self, SharedRef};
 use crate::shim::thread_local;
-use crate::task::JoinHandle;
+use crate::task::{JoinHandle, Record};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -144,17 +144,17 @@ pub(crate) fn current() -> Option<SharedRef> {
 
 /// Starts a task on [`current`]; on a worker without counting a reference to it.
 #[inline]
-pub(crate) fn spawn<F>(future: F) -> Option<JoinHandle<F::Output>>
+pub(crate) fn spawn<F>(future: F, meta: Record) -> Option<JoinHandle<F::Output>>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     if let Some(runtime) = entered_by_hand() {
-        return Some(runtime.spawn(future));
+        return Some(runtime.spawn(future, meta));
     }
     executor::with_worker(|worker| match worker {
-        Some(worker) => Some(worker.spawn(future)),
-        None => entered().map(|runtime| runtime.spawn_outside(future)),
+        Some(worker) => Some(worker.spawn(future, meta)),
+        None => entered().map(|runtime| runtime.spawn_outside(future, meta)),
     })
 }
 

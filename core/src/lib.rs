@@ -31,7 +31,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match context::spawn(future) {
+    match context::spawn(future, None) {
         Some(handle) => handle,
         None => no_runtime(),
     }

@@ -17,7 +17,7 @@
 use crate::executor::SharedRef;
 use crate::shim::sync::{Condvar, Mutex};
 use crate::shim::thread::{self, JoinHandle as ThreadHandle};
-use crate::task::{JoinHandle, Notified, Schedule, TaskPtr, coop, new_task};
+use crate::task::{JoinHandle, Notified, Record, Schedule, TaskPtr, coop, new_task};
 use crate::thread::ThreadOptions;
 use crate::time::clock;
 use std::collections::VecDeque;
@@ -76,7 +76,12 @@ impl Pool {
     ///
     /// The handle resolves to a cancelled error if the pool is closed, or closes before the job
     /// begins, or if there is no thread and none can be started.
-    pub(crate) fn spawn<F, R>(self: &Arc<Self>, runtime: SharedRef, job: F) -> JoinHandle<R>
+    pub(crate) fn spawn<F, R>(
+        self: &Arc<Self>,
+        runtime: SharedRef,
+        job: F,
+        meta: Record,
+    ) -> JoinHandle<R>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
@@ -86,6 +91,7 @@ impl Pool {
                 work: Some((job, runtime)),
             },
             OnPool,
+            meta,
         );
         // A job that can not be run is dropped, which cancels it.
         let _ = self.submit(job);

@@ -32,7 +32,8 @@ use super::{EventLoop, LoopHandle};
 use crate::context;
 use crate::runtime::Handle;
 use crate::task::{
-    JoinHandle, Notified, OwnedTasks, Schedule, TaskPtr, coop, new_local_task, new_task, owner_of,
+    self, JoinHandle, Notified, OwnedTasks, Record, Schedule, TaskPtr, coop, new_local_task,
+    new_task, owner_of,
 };
 
 /// Polls of tasks in one turn: work that makes more work must not keep I/O and timers waiting. The
@@ -122,6 +123,7 @@ impl Core {
     /// find this loop, and `spawn` finds the attached runtime.
     pub(super) fn inside<R>(&self, f: impl FnOnce() -> R) -> R {
         let _current = Current::enter(self);
+        let _outside = task::outside();
         let driver = self.driver();
         let _driver = context::enter_driver(&driver, true);
         let runtime = self.tasks.runtime.borrow().clone();
@@ -131,7 +133,7 @@ impl Core {
         f()
     }
 
-    fn spawn_local<F>(&self, future: F) -> JoinHandle<F::Output>
+    fn spawn_local<F>(&self, future: F, meta: Record) -> JoinHandle<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
@@ -139,7 +141,8 @@ impl Core {
         // SAFETY: a Notified of this task is only run or dropped by the loop: in its turns, and in
         // its drop. What a loop holds moves from thread to thread only all together. The scheduler
         // is an Arc of what is Send and Sync.
-        let (task, handle) = unsafe { new_local_task(future, LocalScheduler(self.shared.clone())) };
+        let (task, handle) =
+            unsafe { new_local_task(future, LocalScheduler(self.shared.clone()), meta) };
         self.tasks.spawned(task);
         self.task_queued();
         handle
@@ -195,18 +198,50 @@ impl Core {
 /// Starts a task on the loop whose turn it is; see [`EventLoop::spawn_local`].
 ///
 /// # Panics
-/// Outside of a turn, and of what a loop blocks on.
+/// Outside of a turn, and of what a loop blocks on: see
+/// [`task::Builder::spawn_local`](crate::task::Builder::spawn_local) for a way that does not.
 #[track_caller]
 pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + 'static,
     F::Output: 'static,
 {
-    // SAFETY: a guard that borrows the loop is alive further down this thread's stack.
-    let current = unsafe { CURRENT.get().as_ref() };
-    let core = current.expect("spawn_local was called outside of an event loop's turn");
-    core.spawn_local(future)
+    match try_spawn_local(future, None) {
+        Ok(handle) => handle,
+        Err(error) => panic!("{error}"),
+    }
 }
+
+pub(crate) fn try_spawn_local<F>(
+    future: F,
+    meta: Record,
+) -> Result<JoinHandle<F::Output>, NoLoopError>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
+    // SAFETY: a guard that borrows the loop is alive further down this thread's stack.
+    match unsafe { current.as_ref() } {
+        Some(core) => Ok(core.spawn_local(future, meta)),
+        None => Err(NoLoopError(())),
+    }
+}
+
+/// No event loop does a turn on the calling thread.
+#[derive(Debug)]
+pub struct NoLoopError(());
+
+impl fmt::Display for NoLoopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "no event loop does a turn on this thread: call it from a task of a loop, from a \
+             callback, or inside EventLoop::block_on",
+        )
+    }
+}
+
+impl std::error::Error for NoLoopError {}
 
 impl EventLoop {
     /// Starts a task on this loop. It is polled in the loop's turns; its future need not be `Send`.
@@ -218,7 +253,15 @@ impl EventLoop {
         F: Future + 'static,
         F::Output: 'static,
     {
-        self.core().spawn_local(future)
+        self.spawn_local_with(future, None)
+    }
+
+    pub(crate) fn spawn_local_with<F>(&self, future: F, meta: Record) -> JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        self.core().spawn_local(future, meta)
     }
 
     /// Turns the loop until `future` is ready, which is polled on this thread between two turns.
@@ -277,7 +320,15 @@ impl LoopHandle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (task, handle) = new_task(future, LocalScheduler(self.shared().clone()));
+        self.spawn_with(future, None)
+    }
+
+    pub(crate) fn spawn_with<F>(&self, future: F, meta: Record) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, handle) = new_task(future, LocalScheduler(self.shared().clone()), meta);
         // A loop that is gone gives the task back; its future is Send and may be dropped here.
         drop(self.shared().send(Message::Spawned(task)));
         handle

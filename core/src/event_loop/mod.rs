@@ -45,7 +45,8 @@ use std::time::Duration;
 
 use self::core::Core;
 pub use handle::{KeepAlive, LoopClosed, LoopHandle};
-pub use local::{BlockOnError, spawn_local};
+pub(crate) use local::try_spawn_local;
+pub use local::{BlockOnError, NoLoopError, spawn_local};
 pub use timer::LoopTimer;
 pub use watch::Watch;
 

@@ -9,7 +9,7 @@ use crate::blocking;
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use crate::shim::thread::Thread;
-use crate::task::{JoinHandle, Notified, Released, Schedule, TaskPtr, new_task, owner_of};
+use crate::task::{JoinHandle, Notified, Record, Released, Schedule, TaskPtr, new_task, owner_of};
 use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::future::Future;
@@ -228,24 +228,24 @@ impl SharedRef {
     }
 
     /// Starts a task. After shutdown it is cancelled at once.
-    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(&self, future: F, meta: Record) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         worker::with_current(|current| match current {
-            Some(worker) if worker.shared.same(self) => worker.spawn(future),
-            _ => self.spawn_outside(future),
+            Some(worker) if worker.shared.same(self) => worker.spawn(future, meta),
+            _ => self.spawn_outside(future, meta),
         })
     }
 
     /// As [`SharedRef::spawn`], on a thread that is none of the workers.
-    pub(crate) fn spawn_outside<F>(&self, future: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn_outside<F>(&self, future: F, meta: Record) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (task, handle) = new_task(future, self.clone());
+        let (task, handle) = new_task(future, self.clone(), meta);
         if self.is_closed() {
             drop(task);
         } else {
@@ -255,12 +255,12 @@ impl SharedRef {
     }
 
     /// Runs a job on the pool for blocking ones.
-    pub(crate) fn spawn_blocking<F, R>(&self, job: F) -> JoinHandle<R>
+    pub(crate) fn spawn_blocking<F, R>(&self, job: F, meta: Record) -> JoinHandle<R>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.blocking.spawn(self.clone(), job)
+        self.blocking.spawn(self.clone(), job, meta)
     }
 }
 

@@ -7,7 +7,7 @@ use super::shared::{DONE, DRAINING, Shared, SharedRef};
 use crate::context;
 use crate::shim::thread;
 use crate::shim::thread_local;
-use crate::task::{JoinHandle, Notified, OwnedTasks, TaskPtr, coop, new_task};
+use crate::task::{JoinHandle, Notified, OwnedTasks, Record, TaskPtr, coop, new_task};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ptr;
@@ -276,12 +276,12 @@ impl Worker {
     /// Starts a task on this thread. After the shutdown has begun it is cancelled when the worker
     /// leaves its loop.
     #[inline]
-    pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(&self, future: F, meta: Record) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (task, handle) = new_task(future, self.take_ref());
+        let (task, handle) = new_task(future, self.take_ref(), meta);
         self.push(task);
         handle
     }
@@ -472,7 +472,7 @@ mod tests {
     }
 
     fn task(shared: &SharedRef) -> Notified {
-        new_task(async {}, shared.clone()).0
+        new_task(async {}, shared.clone(), None).0
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.0.spawn(future)
+        self.0.spawn(future, None)
     }
 
     /// Runs a job that may block on a thread that is there for it. From any thread.
@@ -62,7 +62,7 @@ impl Handle {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.0.spawn_blocking(job)
+        self.0.spawn_blocking(job, None)
     }
 
     /// Runs a future on the calling thread until it is ready, while the workers run the tasks.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Cell<F, S>
-//! ├── header     state word, vtable, links of the owner's list, join waker   (no type parameters)
+//! ├── header     state word, vtable, id, options, links of the owner's list, join waker
+//! │              (no type parameters)
 //! ├── scheduler  S: where the task goes when it is woken
 //! └── stage      the future, then its output, then nothing
 //! ```
@@ -14,12 +15,15 @@
 //!   set when the task completed; else whoever completed the task.
 //! - `join_waker`: while `JOIN_WAKER` is clear the `JoinHandle` alone. While it is set both may
 //!   read; the task clears it after it has woken, and drops the waker if the handle is gone then.
+//! - `id` and `meta`: everybody may read them; nobody writes.
 //! - `links.prev` and `links.next`: the thread that owns the list the task is linked in, or, once
 //!   the task is complete and elsewhere, whoever pushes it on that list's stack of releases.
 
+use super::id::{self, Id};
+use super::meta::Record;
 use super::owner::Links;
 use super::state::{State, ToIdle, ToNotified, ToRunning};
-use super::{JoinError, Notified, Schedule, waker};
+use super::{JoinError, Notified, Schedule, current, waker};
 use crate::panic::{contain, discard_payload};
 use crate::shim::cell::UnsafeCell;
 use std::future::Future;
@@ -33,6 +37,8 @@ use std::task::{Context, Poll, Waker};
 pub(crate) struct Header {
     pub(super) state: State,
     vtable: &'static Vtable,
+    pub(super) id: Id,
+    pub(crate) meta: Record,
     pub(super) links: Links,
     join_waker: UnsafeCell<Option<Waker>>,
 }
@@ -65,7 +71,8 @@ enum Stage<F: Future> {
 
 /// Allocates a task in the state of one just spawned: the pointer stands for two references, one
 /// for a [`Notified`] and one for a `JoinHandle`.
-pub(super) fn allocate<F: Future, S: Schedule>(future: F, scheduler: S) -> TaskPtr {
+#[inline]
+pub(super) fn allocate<F: Future, S: Schedule>(future: F, scheduler: S, meta: Record) -> TaskPtr {
     let cell = Box::new(Cell {
         header: Header {
             state: State::new(),
@@ -79,6 +86,8 @@ pub(super) fn allocate<F: Future, S: Schedule>(future: F, scheduler: S) -> TaskP
                     drop_join_handle: drop_join_handle::<F, S>,
                 }
             },
+            id: id::next(),
+            meta,
             links: Links::new(),
             join_waker: UnsafeCell::new(None),
         },
@@ -218,6 +227,9 @@ unsafe fn poll<F: Future, S: Schedule>(task: TaskPtr) {
     }
     // SAFETY: the reference of this poll outlives the borrowed waker.
     let waker = unsafe { waker::borrowed(task) };
+    // SAFETY: this poll's reference and RUNNING keep the task alive until one of them is given up,
+    // which each way out below does after it has left the task.
+    let current = unsafe { current::enter_poll(task) };
     let polled = catch_unwind(AssertUnwindSafe(|| {
         this.stage.with_mut(|stage| {
             // SAFETY: RUNNING gives the exclusive right to the stage.
@@ -230,6 +242,7 @@ unsafe fn poll<F: Future, S: Schedule>(task: TaskPtr) {
     }));
     match polled {
         Ok(Poll::Pending) => {
+            drop(current);
             // Linked before the state goes idle: from then on another thread may run the task.
             let linked = !this.header.links.is_owned() && this.scheduler.bind(task);
             match this.header.state.to_idle(linked) {
@@ -249,30 +262,41 @@ unsafe fn poll<F: Future, S: Schedule>(task: TaskPtr) {
             }
         }
         // SAFETY: the state is running, in our hands.
-        Ok(Poll::Ready(output)) => unsafe { complete::<F, S>(task, Ok(output)) },
+        Ok(Poll::Ready(output)) => unsafe { complete::<F, S>(task, Ok(output), current) },
         // SAFETY: as above.
-        Err(panic) => unsafe { complete::<F, S>(task, Err(JoinError::panic(panic))) },
+        Err(panic) => unsafe {
+            let error = JoinError::panic(this.header.id, panic);
+            complete::<F, S>(task, Err(error), current)
+        },
     }
 }
 
 /// Drops the future of a running task and completes it as cancelled.
 unsafe fn cancel<F: Future, S: Schedule>(task: TaskPtr) {
     // SAFETY: the caller owns a reference to this Cell<F, S>.
-    unsafe { cell::<F, S>(task) }.scheduler.cancelled();
+    let this = unsafe { cell::<F, S>(task) };
+    this.scheduler.cancelled();
+    let error = JoinError::cancelled(this.header.id);
     // SAFETY: passed on from the caller, who holds RUNNING and a reference.
-    unsafe { complete::<F, S>(task, Err(JoinError::cancelled())) }
+    unsafe { complete::<F, S>(task, Err(error), current::enter_drop(task)) }
 }
 
 /// Drops the future, stores the output, tells the join handle, leaves the owner's list and gives
 /// back the reference of the run.
-unsafe fn complete<F: Future, S: Schedule>(task: TaskPtr, output: Result<F::Output, JoinError>) {
+unsafe fn complete<F: Future, S: Schedule>(
+    task: TaskPtr,
+    output: Result<F::Output, JoinError>,
+    current: current::Entered<'_>,
+) {
     // SAFETY: the caller owns a reference to this Cell<F, S>.
     let this = unsafe { cell::<F, S>(task) };
     // SAFETY: the caller holds RUNNING.
     let dropped = unsafe { this.set_stage(Stage::Taken) };
     let output = match (dropped, output) {
         // A cancelled task whose future panics while it is dropped was not cancelled cleanly.
-        (Err(panic), Err(error)) if error.is_cancelled() => Err(JoinError::panic(panic)),
+        (Err(panic), Err(error)) if error.is_cancelled() => {
+            Err(JoinError::panic(error.id(), panic))
+        }
         (Err(panic), output) => {
             discard_payload(panic);
             output
@@ -281,6 +305,7 @@ unsafe fn complete<F: Future, S: Schedule>(task: TaskPtr, output: Result<F::Outp
     };
     // SAFETY: the caller holds RUNNING; the stage is `Taken`, whose drop does nothing.
     let _ = unsafe { this.set_stage(Stage::Output(output)) };
+    drop(current);
 
     let before = this.header.state.to_complete();
     if !before.is_join_interested() {
@@ -356,6 +381,9 @@ impl<F: Future, S> Cell<F, S> {
     /// # Safety
     /// The caller has the exclusive right to the stage.
     unsafe fn drop_output(&self) {
+        // SAFETY: whoever has the right to the stage keeps the task alive.
+        let _current = std::mem::needs_drop::<F::Output>()
+            .then(|| unsafe { current::enter_drop(NonNull::from(&self.header)) });
         // SAFETY: by the caller's promise.
         if let Err(payload) = unsafe { self.set_stage(Stage::Taken) } {
             discard_payload(payload);

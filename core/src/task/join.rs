@@ -2,12 +2,12 @@
 
 use super::cell::{self, TaskPtr};
 use super::coop;
+use super::id::Id;
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll, ready};
 
 /// Waits for a task and returns its output.
@@ -62,6 +62,18 @@ impl<T> JoinHandle<T> {
         // SAFETY: the handle keeps the task alive.
         unsafe { self.task.as_ref() }.is_complete()
     }
+
+    /// The task's id.
+    pub fn id(&self) -> Id {
+        // SAFETY: the handle keeps the task alive.
+        unsafe { self.task.as_ref() }.id
+    }
+
+    /// The task's name, if [`Builder::name`](super::Builder::name) gave it one.
+    pub fn name(&self) -> Option<&str> {
+        // SAFETY: the handle keeps the task alive, and nobody changes the record.
+        unsafe { self.task.as_ref() }.meta.as_ref()?.name.as_deref()
+    }
 }
 
 impl<T> Future for JoinHandle<T> {
@@ -89,6 +101,8 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
+            .field("id", &self.id())
+            .field("name", &self.name())
             .field("finished", &self.is_finished())
             .finish()
     }
@@ -104,6 +118,9 @@ unsafe impl Send for AbortHandle {}
 // SAFETY: as above.
 unsafe impl Sync for AbortHandle {}
 
+impl std::panic::UnwindSafe for AbortHandle {}
+impl std::panic::RefUnwindSafe for AbortHandle {}
+
 impl AbortHandle {
     /// As [`JoinHandle::abort`].
     pub fn abort(&self) {
@@ -115,6 +132,12 @@ impl AbortHandle {
     pub fn is_finished(&self) -> bool {
         // SAFETY: the handle keeps the task alive.
         unsafe { self.task.as_ref() }.is_complete()
+    }
+
+    /// The task's id.
+    pub fn id(&self) -> Id {
+        // SAFETY: the handle keeps the task alive.
+        unsafe { self.task.as_ref() }.id
     }
 }
 
@@ -136,37 +159,64 @@ impl Drop for AbortHandle {
 impl fmt::Debug for AbortHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AbortHandle")
+            .field("id", &self.id())
             .field("finished", &self.is_finished())
             .finish()
     }
 }
 
 /// Why a task has no output.
-pub struct JoinError(Reason);
+pub struct JoinError {
+    id: Id,
+    /// `None`: it was cancelled. Boxed twice, so that room for this error, which every task has,
+    /// is two words.
+    panic: Option<Box<Payload>>,
+}
 
-enum Reason {
-    Cancelled,
-    /// Behind a lock only so that the error can be shared.
-    Panic(Mutex<Box<dyn Any + Send>>),
+/// What a panic ended with. Shared references to it give out text only.
+struct Payload(Box<dyn Any + Send>);
+
+// SAFETY: through a shared reference only a `&str` or a `String` can be reached, which are Sync.
+unsafe impl Sync for Payload {}
+
+impl std::panic::UnwindSafe for Payload {}
+impl std::panic::RefUnwindSafe for Payload {}
+
+impl Payload {
+    fn text(&self) -> Option<&str> {
+        match self.0.downcast_ref::<&'static str>() {
+            Some(text) => Some(text),
+            None => self.0.downcast_ref::<String>().map(String::as_str),
+        }
+    }
 }
 
 impl JoinError {
-    pub(crate) fn cancelled() -> JoinError {
-        JoinError(Reason::Cancelled)
+    pub(crate) fn cancelled(id: Id) -> JoinError {
+        JoinError { id, panic: None }
     }
 
-    pub(crate) fn panic(payload: Box<dyn Any + Send>) -> JoinError {
-        JoinError(Reason::Panic(Mutex::new(payload)))
+    #[cold]
+    pub(crate) fn panic(id: Id, payload: Box<dyn Any + Send>) -> JoinError {
+        JoinError {
+            id,
+            panic: Some(Box::new(Payload(payload))),
+        }
+    }
+
+    /// The id of the task.
+    pub fn id(&self) -> Id {
+        self.id
     }
 
     /// Whether the task was aborted, or dropped at shutdown.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Reason::Cancelled)
+        self.panic.is_none()
     }
 
     /// Whether the task panicked.
     pub fn is_panic(&self) -> bool {
-        matches!(self.0, Reason::Panic(_))
+        self.panic.is_some()
     }
 
     /// The payload of the task's panic, for `std::panic::resume_unwind`; the error itself if the
@@ -175,46 +225,37 @@ impl JoinError {
     /// # Errors
     /// Returns `self` unless [`JoinError::is_panic`].
     pub fn into_panic(self) -> Result<Box<dyn Any + Send>, JoinError> {
-        match self.0 {
-            Reason::Panic(payload) => Ok(payload
-                .into_inner()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)),
-            Reason::Cancelled => Err(self),
+        match self.panic {
+            Some(payload) => Ok(payload.0),
+            None => Err(self),
         }
     }
 
     /// The message of the panic, if it has one that is text.
     pub fn panic_message(&self) -> Option<String> {
-        let Reason::Panic(payload) = &self.0 else {
-            return None;
-        };
-        let payload = payload
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let text = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned())
+        self.text().map(str::to_owned)
+    }
+
+    fn text(&self) -> Option<&str> {
+        self.panic.as_ref().and_then(|payload| payload.text())
     }
 }
 
 impl fmt::Debug for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Reason::Cancelled => f.write_str("JoinError::Cancelled"),
-            Reason::Panic(_) => write!(f, "JoinError::Panic({:?})", self.panic_message()),
+        match &self.panic {
+            None => write!(f, "JoinError::Cancelled({:?})", self.id),
+            Some(payload) => write!(f, "JoinError::Panic({:?}, {:?})", self.id, payload.text()),
         }
     }
 }
 
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Reason::Cancelled => f.write_str("the task was cancelled"),
-            Reason::Panic(_) => match self.panic_message() {
-                Some(message) => write!(f, "the task panicked: {message}"),
-                None => f.write_str("the task panicked"),
-            },
+        match (&self.panic, self.text()) {
+            (None, _) => write!(f, "task {} was cancelled", self.id),
+            (Some(_), Some(message)) => write!(f, "task {} panicked: {message}", self.id),
+            (Some(_), None) => write!(f, "task {} panicked", self.id),
         }
     }
 }

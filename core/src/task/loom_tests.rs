@@ -91,6 +91,7 @@ fn waiting(
             }
         }),
         bench.clone(),
+        None,
     );
     bench.schedule(task);
     handle
@@ -143,7 +144,7 @@ fn loom_task_abort_races_with_its_run() {
 fn loom_task_join_races_with_completion() {
     loom::model(|| {
         let bench = Bench::new();
-        let (task, handle) = new_task(async { 7 }, bench.clone());
+        let (task, handle) = new_task(async { 7 }, bench.clone(), None);
         bench.schedule(task);
         let joiner = thread::spawn(move || block_on_thread(handle));
         bench.run();
@@ -157,7 +158,7 @@ fn loom_task_join_handle_drop_races_with_completion() {
         let bench = Bench::new();
         let drops = Arc::new(AtomicUsize::new(0));
         let guard = CountDrop(drops.clone());
-        let (task, mut handle) = new_task(async move { guard }, bench.clone());
+        let (task, mut handle) = new_task(async move { guard }, bench.clone(), None);
         bench.schedule(task);
         let dropper = thread::spawn(move || {
             let mut cx = std::task::Context::from_waker(Waker::noop());
@@ -197,7 +198,7 @@ fn loom_task_release_stack_keeps_every_task() {
         let mut owned = OwnedTasks::new(0);
         let tasks: Vec<TaskPtr> = (0..2)
             .map(|_| {
-                let (task, handle) = new_task(async {}, Detached);
+                let (task, handle) = new_task(async {}, Detached, None);
                 drop(handle);
                 let ptr = task.0;
                 std::mem::forget(task);

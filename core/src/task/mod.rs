@@ -12,11 +12,15 @@
 //! `task/state.rs` documents each bit of the state word and each transition, `task/cell.rs` who may
 //! touch which field when.
 
+mod builder;
 mod cell;
 pub mod coop;
+mod current;
+mod id;
 mod join;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod meta;
 mod owner;
 mod state;
 #[cfg(all(test, not(loom)))]
@@ -24,8 +28,15 @@ mod tests;
 mod waker;
 mod yield_now;
 
+#[cfg(not(loom))]
+pub use crate::event_loop::spawn_local;
+pub use builder::Builder;
 pub(crate) use cell::{Header, TaskPtr};
+pub(crate) use current::outside;
+pub use current::{id, name, try_id};
+pub use id::Id;
 pub use join::{AbortHandle, JoinError, JoinHandle};
+pub(crate) use meta::Record;
 pub(crate) use owner::{OwnedTasks, Released, owner_of};
 pub use yield_now::{YieldNow, yield_now};
 
@@ -88,14 +99,19 @@ impl Drop for Notified {
 }
 
 /// Makes a task of `future`, ready to run.
-pub(crate) fn new_task<F, S>(future: F, scheduler: S) -> (Notified, JoinHandle<F::Output>)
+#[inline]
+pub(crate) fn new_task<F, S>(
+    future: F,
+    scheduler: S,
+    meta: Record,
+) -> (Notified, JoinHandle<F::Output>)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
     S: Schedule + Send + Sync,
 {
     // SAFETY: the future is Send: every thread will do.
-    unsafe { new_local_task(future, scheduler) }
+    unsafe { new_local_task(future, scheduler, meta) }
 }
 
 /// Makes a task of a future that is bound to its thread.
@@ -104,16 +120,18 @@ where
 /// Unless the future and its output are `Send`, every [`Notified`] of the task is run or dropped on
 /// the thread that calls this, and so is the list that the scheduler binds it to shut down there.
 /// The scheduler itself must be usable, and droppable, on every thread that holds a waker.
+#[inline]
 pub(crate) unsafe fn new_local_task<F, S>(
     future: F,
     scheduler: S,
+    meta: Record,
 ) -> (Notified, JoinHandle<F::Output>)
 where
     F: Future + 'static,
     F::Output: 'static,
     S: Schedule,
 {
-    let task = cell::allocate(future, scheduler);
+    let task = cell::allocate(future, scheduler, meta);
     // SAFETY: the two references of a new task.
     unsafe { (Notified::new(task), JoinHandle::new(task)) }
 }
