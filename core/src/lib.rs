@@ -8,6 +8,7 @@ mod context;
 #[cfg(not(loom))]
 pub mod event_loop;
 mod executor;
+pub mod metrics;
 #[cfg(not(loom))]
 pub mod net;
 mod panic;

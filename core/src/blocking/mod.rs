@@ -15,6 +15,7 @@
 //! limit, which is where a protocol that looks outside of the lock goes wrong.
 
 use crate::executor::SharedRef;
+use crate::metrics;
 use crate::shim::sync::{Condvar, Mutex};
 use crate::shim::thread::{self, JoinHandle as ThreadHandle};
 use crate::task::{JoinHandle, Notified, Record, Schedule, TaskPtr, coop, new_task};
@@ -229,6 +230,15 @@ impl Pool {
             crate::thread::join(handle);
         }
         0
+    }
+
+    pub(crate) fn metrics(&self) -> metrics::Blocking {
+        let state = self.state.lock();
+        metrics::Blocking {
+            threads: state.threads,
+            idle: state.idle,
+            queued: state.queue.len(),
+        }
     }
 
     /// Whether the calling thread is one of this runtime's, a worker or one of this pool.

@@ -39,9 +39,8 @@ mod real {
         }
     }
 
-    /// Waits for events until `deadline`, and serves them.
-    pub(in super::super) fn turn(reactor: &mut Reactor, deadline: Option<Instant>) {
-        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    /// Waits for events for `timeout` at most, and serves them.
+    pub(in super::super) fn turn(reactor: &mut Reactor, timeout: Option<Duration>) {
         // What can fail here is a wait that was interrupted, or a broken epoll descriptor; the
         // first is an early return, the second nothing that a worker could mend.
         let _ = reactor.turn(timeout);
@@ -79,9 +78,9 @@ mod real {
         }
 
         /// Wakes what is due. If that was much, says until when more may wait: see [`DENSE`].
-        pub(in super::super) fn fire(&self) -> Option<Instant> {
+        pub(in super::super) fn fire(&self, now: impl FnOnce() -> Instant) -> Option<Instant> {
             self.timers.next_deadline()?;
-            let now = Instant::now();
+            let now = now();
             (self.timers.process(now) >= DENSE).then(|| now + REST)
         }
 
@@ -97,7 +96,7 @@ mod modelled {
     use super::super::parker::Parker;
     use std::io;
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     #[derive(Debug, Clone)]
     pub(in super::super) struct ReactorHandle;
@@ -117,7 +116,7 @@ mod modelled {
         }
     }
 
-    pub(in super::super) fn turn(reactor: &mut Reactor, _deadline: Option<Instant>) {
+    pub(in super::super) fn turn(reactor: &mut Reactor, _timeout: Option<Duration>) {
         match *reactor {}
     }
 
@@ -144,7 +143,7 @@ mod modelled {
             None
         }
 
-        pub(in super::super) fn fire(&self) -> Option<Instant> {
+        pub(in super::super) fn fire(&self, _: impl FnOnce() -> Instant) -> Option<Instant> {
             None
         }
 

@@ -3,6 +3,7 @@
 //! `README.md` beside this file states the sleep protocol and the shutdown, and argues that no
 //! wake-up and no task is lost. A worker's life is in [`worker`], what workers share in [`shared`].
 
+mod counters;
 mod driver;
 mod idle;
 #[cfg(all(test, loom))]
@@ -12,6 +13,7 @@ mod queue;
 mod shared;
 mod worker;
 
+pub(crate) use counters::Figures;
 #[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use shared::{Shared, SharedRef};

@@ -14,7 +14,7 @@ use super::driver;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::thread::{self, Thread};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::Duration;
 
 const EMPTY: u32 = 0;
 const PARKED: u32 = 1;
@@ -41,26 +41,24 @@ impl Parker {
         debug_assert!(first, "two threads attached to one parker");
     }
 
-    /// Waits on the thread until unparked or until `deadline`. May return early.
-    pub(super) fn park(&self, deadline: Option<Instant>) {
+    /// Waits on the thread until unparked or for `timeout`. May return early.
+    pub(super) fn park(&self, timeout: Option<Duration>) {
         if !self.begin(PARKED) {
             return;
         }
-        match deadline {
+        match timeout {
             None => thread::park(),
-            Some(deadline) => {
-                thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
-            }
+            Some(timeout) => thread::park_timeout(timeout),
         }
         self.state.swap(EMPTY, Ordering::AcqRel);
     }
 
     /// Waits in the reactor, likewise, and serves the events that end the wait.
-    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, deadline: Option<Instant>) {
+    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, timeout: Option<Duration>) {
         if !self.begin(IN_REACTOR) {
             return;
         }
-        driver::turn(reactor, deadline);
+        driver::turn(reactor, timeout);
         self.state.swap(EMPTY, Ordering::AcqRel);
     }
 

@@ -27,6 +27,7 @@ pub(super) trait RunQueue: Sized {
 /// The end of a run queue that peers take from.
 pub(super) trait Thief<Q> {
     fn is_empty(&self) -> bool;
+    fn len(&self) -> usize;
     /// Moves up to half of what is there to `into`, and takes one of them out.
     fn steal_half(&self, into: &Q) -> Stolen;
 }
@@ -97,6 +98,10 @@ mod crossbeam {
     impl Thief<Local> for LocalThief {
         fn is_empty(&self) -> bool {
             self.0.is_empty()
+        }
+
+        fn len(&self) -> usize {
+            self.0.len()
         }
 
         fn steal_half(&self, into: &Local) -> Stolen {
@@ -202,6 +207,10 @@ mod ring {
     impl Thief<Local> for LocalThief {
         fn is_empty(&self) -> bool {
             self.0.lock().is_empty()
+        }
+
+        fn len(&self) -> usize {
+            self.0.lock().len()
         }
 
         fn steal_half(&self, into: &Local) -> Stolen {

@@ -1,11 +1,13 @@
 //! What the workers of one runtime share, and the counted pointer to it.
 
+use super::counters::{BusyClock, Foreign, Published};
 use super::driver::{self, Driver, ReactorHandle};
 use super::idle::Idle;
 use super::parker::Parker;
 use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
 use super::worker::{self, Worker};
 use crate::blocking;
+use crate::metrics::Snapshot;
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use crate::shim::thread::Thread;
@@ -21,6 +23,8 @@ use std::sync::Arc;
 pub(crate) struct Shared {
     /// How many [`SharedRef`]s there are, counting those in the workers' banks.
     refs: CachePadded<AtomicUsize>,
+    pub(super) foreign: CachePadded<Foreign>,
+    pub(super) clock: BusyClock,
     pub(super) idle: Idle,
     pub(super) injector: CachePadded<Injector>,
     pub(super) remotes: Box<[CachePadded<Remote>]>,
@@ -47,6 +51,7 @@ pub(super) struct Remote {
     pub(super) parker: Arc<Parker>,
     pub(super) released: Released,
     pub(super) driver: Driver,
+    pub(super) counters: CachePadded<Published>,
 }
 
 pub(super) const OPEN: u32 = 0;
@@ -70,11 +75,14 @@ impl Shared {
                     driver: Driver::new(&handle, parker.clone()),
                     parker,
                     released: Released::new(),
+                    counters: CachePadded::default(),
                 })
             })
             .collect();
         let shared = SharedRef::new(Shared {
             refs: CachePadded::new(AtomicUsize::new(1)),
+            foreign: CachePadded::default(),
+            clock: BusyClock::new(),
             idle: Idle::new(workers),
             injector: CachePadded::new(InjectQueue::new()),
             remotes,
@@ -141,6 +149,24 @@ impl Shared {
     /// Whether any queue that a searcher may take from holds a task.
     pub(super) fn has_work(&self) -> bool {
         !self.injector.is_empty() || self.remotes.iter().any(|remote| !remote.thief.is_empty())
+    }
+
+    /// What [`Handle::metrics`](crate::runtime::Handle::metrics) answers.
+    pub(crate) fn metrics(&self) -> Snapshot {
+        // Ends before beginnings, so that of two figures read one after the other the tasks between
+        // them count as alive rather than as less than nothing.
+        let completed_outside = self.foreign.completed.load(Ordering::Relaxed);
+        let figures = |remote: &CachePadded<Remote>| {
+            let queued = remote.thief.len();
+            remote.counters.read(&self.clock, queued)
+        };
+        Snapshot {
+            completed_outside,
+            workers: self.remotes.iter().map(figures).collect(),
+            spawned_outside: self.foreign.spawned.load(Ordering::Relaxed),
+            global_queue_depth: self.injector.len(),
+            blocking: self.blocking.metrics(),
+        }
     }
 
     /// Takes a task from a thread that is none of the workers.
@@ -246,6 +272,7 @@ impl SharedRef {
         F::Output: Send + 'static,
     {
         let (task, handle) = new_task(future, self.clone(), meta);
+        self.foreign.spawn();
         if self.is_closed() {
             drop(task);
         } else {
@@ -326,19 +353,24 @@ impl Schedule for SharedRef {
         true
     }
 
+    #[inline]
     fn release(&self, task: TaskPtr) -> bool {
-        let Some(owner) = owner_of(task) else {
-            return false;
-        };
-        let here = worker::with_current(|current| match current {
-            Some(worker) if worker.shared.same(self) => worker.unbind(task, owner),
-            _ => false,
-        });
-        if !here {
-            // SAFETY: the task completed in our hands and is in that worker's list.
-            unsafe { self.remotes[owner as usize].released.push(task) };
-        }
-        here
+        worker::with_current(|current| {
+            let here = current.filter(|worker| worker.shared.same(self));
+            match here {
+                Some(worker) => worker.counters.completed.inc(),
+                None => self.foreign.complete(),
+            }
+            let Some(owner) = owner_of(task) else {
+                return false;
+            };
+            let unlinked = here.is_some_and(|worker| worker.unbind(task, owner));
+            if !unlinked {
+                // SAFETY: the task completed in our hands and is in that worker's list.
+                unsafe { self.remotes[owner as usize].released.push(task) };
+            }
+            unlinked
+        })
     }
 
     fn cancelled(&self) {

@@ -1,5 +1,6 @@
 //! A worker: one thread that runs tasks, looks for more, and sleeps.
 
+use super::counters::{Busy, Counters};
 use super::driver;
 use super::idle::Sleep;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
@@ -56,19 +57,27 @@ pub(crate) struct Worker {
     owned: RefCell<OwnedTasks>,
     /// References to `shared` that belong to nobody yet.
     bank: Cell<usize>,
+    /// Turns that have begun.
     tick: Cell<u32>,
+    /// Those of them that `counters.polls` knows of: each was a poll, or a wait.
+    counted_turns: Cell<u32>,
     searching: Cell<bool>,
     /// Why a woken task does not go to the LIFO slot: no bit set is the plain path, which pays for
     /// one look at all reasons together.
     detour: Cell<u8>,
     /// When the next wait for timers may end, after many of them.
     timers_rest: Cell<Option<Instant>>,
+    pub(super) counters: Counters,
+    busy: Busy,
+    /// What `counters.polls` was when the worker last waited.
+    polls_at_park: Cell<u64>,
     seed: Cell<u64>,
 }
 
 impl Worker {
     pub(super) fn new(shared: SharedRef, index: usize, queue: Local) -> Worker {
         Worker {
+            busy: Busy::new(shared.clock),
             shared,
             index,
             queue,
@@ -77,9 +86,12 @@ impl Worker {
             owned: RefCell::new(OwnedTasks::new(index as u32)),
             bank: Cell::new(0),
             tick: Cell::new(0),
+            counted_turns: Cell::new(0),
             searching: Cell::new(false),
             detour: Cell::new(0),
             timers_rest: Cell::new(None),
+            counters: Counters::default(),
+            polls_at_park: Cell::new(u64::MAX),
             // Any odd number will do; different ones send thieves to different victims first.
             seed: Cell::new((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
         }
@@ -88,6 +100,7 @@ impl Worker {
     /// The whole life of a worker's thread.
     pub(crate) fn run(self: Box<Self>) {
         self.remote().parker.attach();
+        self.busy.wake(Instant::now(), &self.remote().counters);
         let driver = context::enter_driver(&self.remote().driver, true);
         let current = Current::enter(&self);
         while !self.shared.is_closed() {
@@ -173,7 +186,12 @@ impl Worker {
             }
             for _ in 0..STEAL_RETRIES {
                 match remotes[victim].thief.steal_half(&self.queue) {
-                    Stolen::Task(task) => return Some(task),
+                    Stolen::Task(task) => {
+                        // Less what has been stolen from here meanwhile.
+                        self.counters.stolen.add(1 + self.queue.len() as u64);
+                        self.counters.steals.inc();
+                        return Some(task);
+                    }
                     Stolen::Nothing => break,
                     Stolen::Retry => {}
                 }
@@ -193,6 +211,8 @@ impl Worker {
 
     #[cold]
     fn sleep(&self) {
+        self.count_polls(self.tick.get().wrapping_sub(1));
+        self.counted_turns.set(self.tick.get());
         let shared = &*self.shared;
         self.reap();
         let searching = self.searching.replace(false);
@@ -209,17 +229,46 @@ impl Worker {
                 Some(rest) => at.max(rest),
                 None => at,
             });
+        let now = Instant::now();
+        self.count_park(now);
+        let timeout = deadline.map(|at| at.saturating_duration_since(now));
         let mut reactor = shared.reactor.try_lock();
         self.batch(|| match &mut reactor {
-            Some(reactor) => remote.parker.park_in(reactor, deadline),
-            None => remote.parker.park(deadline),
+            Some(reactor) => remote.parker.park_in(reactor, timeout),
+            None => remote.parker.park(timeout),
         });
         drop(reactor);
+        let now = Instant::now();
+        self.busy.wake(now, &remote.counters);
         self.searching.set(shared.idle.wake(self.index));
         if deadline.is_some() {
-            self.fire();
+            self.fire(|| now);
         }
         self.share();
+    }
+
+    /// Counts a wait that is about to begin.
+    fn count_park(&self, now: Instant) {
+        let polls = self.counters.polls.get();
+        self.counters.parks.inc();
+        if self.polls_at_park.replace(polls) == polls {
+            self.counters.noops.inc();
+        }
+        self.rest(now);
+    }
+
+    /// Counts each turn up to `turn` that has not been counted as a poll, so that a poll itself
+    /// counts nothing.
+    fn count_polls(&self, turn: u32) {
+        let uncounted = turn.wrapping_sub(self.counted_turns.replace(turn));
+        self.counters.polls.add(uncounted.into());
+    }
+
+    /// Shows all counters, and that the worker is not busy from now on.
+    fn rest(&self, now: Instant) {
+        let published = &self.remote().counters;
+        self.counters.publish(published);
+        self.busy.park(now, published);
     }
 
     /// Serves I/O, timers and completions now and then while there are tasks to run.
@@ -231,8 +280,10 @@ impl Worker {
                 driver::poll(&mut reactor);
             }
         });
-        self.fire();
+        self.fire(Instant::now);
         self.share();
+        self.count_polls(self.tick.get().wrapping_sub(1));
+        self.counters.publish(&self.remote().counters);
     }
 
     /// Announces what the own queue holds beyond the next task.
@@ -250,8 +301,8 @@ impl Worker {
     }
 
     /// Wakes whoever waits for a time that has come.
-    fn fire(&self) {
-        self.batch(|| self.timers_rest.set(self.remote().driver.fire()));
+    fn fire(&self, now: impl FnOnce() -> Instant) {
+        self.batch(|| self.timers_rest.set(self.remote().driver.fire(now)));
     }
 
     fn batch(&self, f: impl FnOnce()) {
@@ -282,6 +333,7 @@ impl Worker {
         F::Output: Send + 'static,
     {
         let (task, handle) = new_task(future, self.take_ref(), meta);
+        self.counters.spawned.inc();
         self.push(task);
         handle
     }
@@ -403,6 +455,8 @@ impl Drop for Current {
 /// Leaves the worker's remains to the last one to leave, who drains them all.
 fn leave(worker: Box<Worker>) {
     let shared = worker.shared.clone();
+    worker.count_polls(worker.tick.get());
+    worker.rest(Instant::now());
     let remains = {
         let mut remains = shared.remains.lock();
         remains.push(worker);
@@ -440,6 +494,7 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
     shared.drain_injector();
     last.cancel_queued();
     drop(current);
+    last.rest(Instant::now());
     for remote in &shared.remotes {
         remote.driver.close();
     }

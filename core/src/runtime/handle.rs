@@ -3,6 +3,7 @@
 use super::block_on::{self, EnterError};
 use crate::context;
 use crate::executor::SharedRef;
+use crate::metrics::Snapshot;
 use crate::task::JoinHandle;
 use std::fmt;
 use std::future::Future;
@@ -72,6 +73,12 @@ impl Handle {
     /// dropped.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, EnterError> {
         block_on::block_on(&self.0, future)
+    }
+
+    /// What the runtime did and has to do, as of now: see [`metrics`](crate::metrics). From any
+    /// thread, also after the runtime's end.
+    pub fn metrics(&self) -> Snapshot {
+        self.0.metrics()
     }
 
     /// Whether the runtime has been shut down, or is about to be: what is spawned is cancelled.

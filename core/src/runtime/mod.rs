@@ -23,6 +23,7 @@ pub use builder::Builder;
 pub use handle::{EnterGuard, Handle, NoRuntimeError};
 pub use lifecycle::{Lifecycle, ShutdownReport};
 
+use crate::metrics::Snapshot;
 use crate::task::JoinHandle;
 use crate::time::clock;
 use lifecycle::Threads;
@@ -84,6 +85,11 @@ impl Runtime {
     /// As [`Handle::enter`].
     pub fn enter(&self) -> EnterGuard {
         self.handle.enter()
+    }
+
+    /// As [`Handle::metrics`].
+    pub fn metrics(&self) -> Snapshot {
+        self.handle.metrics()
     }
 
     /// Where the runtime stands.

@@ -1,0 +1,115 @@
+//! What a runtime did, and what it has to do: figures for a moment.
+//!
+//! ```
+//! let runtime = libruntime_core::runtime::Builder::new().worker_threads(1).build()?;
+//! runtime.block_on(runtime.spawn(async {}))?.unwrap();
+//! let metrics = runtime.metrics();
+//! assert_eq!(metrics.num_workers(), 1);
+//! assert_eq!(metrics.spawned_tasks_count(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How old the figures are
+//!
+//! A worker counts for itself, and shows its counters to others when it waits for work and once in
+//! 61 turns while it has some. So its counters are as of its last wait, or up to 61 polls old; those of a
+//! worker that is inside a long poll are as of some poll before that one. Two workers' counters may
+//! be of different moments: a total may be short of a task that one has spawned and count what
+//! another did after. Of a runtime at rest every figure is exact.
+//!
+//! Queue depths, threads and the time awake are read when the snapshot is taken.
+
+use crate::executor::Figures;
+use std::time::Duration;
+
+/// A runtime's figures, as [`Handle::metrics`](crate::runtime::Handle::metrics) has read them.
+///
+/// Names are tokio's where the figure is the same. Counters begin at zero with the runtime and never
+/// fall.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub(crate) workers: Box<[Figures]>,
+    pub(crate) global_queue_depth: usize,
+    pub(crate) spawned_outside: u64,
+    pub(crate) completed_outside: u64,
+    pub(crate) blocking: Blocking,
+}
+
+/// The state of the threads for blocking jobs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocking {
+    pub(crate) threads: usize,
+    pub(crate) idle: usize,
+    pub(crate) queued: usize,
+}
+
+impl Snapshot {
+    /// How many workers the runtime has.
+    pub fn num_workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Tasks that were spawned and have not ended. Jobs on the blocking pool are not among them.
+    pub fn num_alive_tasks(&self) -> usize {
+        let completed = self.completed_tasks_count();
+        self.spawned_tasks_count().saturating_sub(completed) as usize
+    }
+
+    /// Tasks that were ever spawned, on workers and elsewhere.
+    pub fn spawned_tasks_count(&self) -> u64 {
+        self.spawned_outside + self.total(|worker| worker.spawned)
+    }
+
+    /// Tasks that have ended: run to completion, panicked, or were cancelled.
+    pub fn completed_tasks_count(&self) -> u64 {
+        self.completed_outside + self.total(|worker| worker.completed)
+    }
+
+    /// Tasks that were spawned on threads that are none of the workers.
+    pub fn spawned_outside_count(&self) -> u64 {
+        self.spawned_outside
+    }
+
+    /// Tasks that wait in the queue for work from outside of the workers.
+    pub fn global_queue_depth(&self) -> usize {
+        self.global_queue_depth
+    }
+
+    /// Tasks that wait in the worker's own queue. The one that it will run next may be missing:
+    /// a task woken last is kept apart.
+    ///
+    /// # Panics
+    /// If `worker` is not below [`num_workers`](Snapshot::num_workers), as with all figures of one
+    /// worker.
+    pub fn worker_local_queue_depth(&self, worker: usize) -> usize {
+        self.workers[worker].queued
+    }
+
+    /// How long the worker has been awake in all: polling tasks, or looking for them. A wait, and
+    /// the events of the reactor that ended it, do not count.
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_total_busy_duration(&self, worker: usize) -> Duration {
+        self.workers[worker].busy
+    }
+
+    /// Threads of the blocking pool.
+    pub fn num_blocking_threads(&self) -> usize {
+        self.blocking.threads
+    }
+
+    /// Threads of the blocking pool that wait for a job.
+    pub fn num_idle_blocking_threads(&self) -> usize {
+        self.blocking.idle
+    }
+
+    /// Jobs that wait for a thread of the blocking pool.
+    pub fn blocking_queue_depth(&self) -> usize {
+        self.blocking.queued
+    }
+
+    fn total(&self, figure: impl Fn(&Figures) -> u64) -> u64 {
+        self.workers.iter().map(figure).sum()
+    }
+}
