@@ -3,7 +3,7 @@
 //!
 //! This crate knows nothing of C, Python or JavaScript; the C API and the bindings stand on it.
 
-mod blocking;
+pub mod blocking;
 mod context;
 #[cfg(not(loom))]
 pub mod event_loop;
@@ -49,6 +49,19 @@ where
     R: Send + 'static,
 {
     runtime::Handle::current().spawn_blocking(job)
+}
+
+/// As [`spawn_blocking`], as a job of a class.
+///
+/// # Panics
+/// As [`spawn`].
+#[track_caller]
+pub fn spawn_blocking_in<F, R>(class: blocking::Class, job: F) -> JoinHandle<R>
+where
+    F: FnOnce() -> R + Send + 'static,
+    R: Send + 'static,
+{
+    runtime::Handle::current().spawn_blocking_in(class, job)
 }
 
 #[cold]

@@ -1,304 +1,57 @@
 //! Jobs that block: a pool of threads that grows while all are busy, and shrinks when they idle.
 //!
+//! Jobs come in [classes](Class), each with a queue and a limit of its own, so that many slow jobs of
+//! one kind leave threads for the others:
+//!
+//! ```
+//! use libruntime_core::blocking::Class;
+//!
+//! let mut builder = libruntime_core::runtime::Builder::new();
+//! let compression = builder.add_blocking_class("compression", 2);
+//! let runtime = builder.blocking_class_limit(Class::FILES, 16).build()?;
+//! let job = runtime.spawn_blocking_in(compression, || 6 * 7);
+//! assert_eq!(runtime.block_on(job)??, 42);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Protocol
 //!
-//! One lock guards the queue and three counts: threads alive, threads idle, and *claims*. Whoever
-//! submits a job decides under the lock who will run it:
+//! One lock guards the queues, the idle threads and whether a thread has been *called*. A job may run
+//! if its class runs nothing, or if the limits of its class and of the pool leave room. The invariant
+//! that holds whenever the lock is free:
 //!
-//! - an idle thread: one is taken off *idle* and added to *claims*, and one thread is notified. A
-//!   claim is consumed by whichever idle thread wakes first, for whatever reason; so a thread whose
-//!   keep-alive ends at that very moment takes the job instead of leaving with it unrun.
-//! - else a new thread, counted as alive before it is started, while the limit allows one;
-//! - else a busy one: every thread looks at the queue, under the lock, before it counts itself idle.
+//! > If a job may run, a thread is called.
 //!
-//! So a queued job always has a thread that is counted for it or that will look: none is lost at the
-//! limit, which is where a protocol that looks outside of the lock goes wrong.
+//! At most one thread is called at a time. Whoever may have broken the invariant restores it before
+//! it leaves the lock: a submitter after its push, and a thread after it took a job. It calls the
+//! thread that became idle last; if none is idle, a new one, which is counted as alive before it is
+//! started. The thread that was called comes to the lock, ends the call, takes a job, and calls the
+//! next one if there is more to do. So a burst of jobs costs its submitter one wake-up; threads are
+//! woken, and started, one by the other for as long as the jobs are not done by those that run
+//! already; and a job waits behind another that blocks only for the thread that is on its way.
+//!
+//! - *The limit.* A job that may not run at its submission may run when another one has ended. The
+//!   thread that ran that one looks at the queues under the lock before it counts itself idle. A
+//!   class that may not run has a job running, since otherwise it may; so there is such a thread.
+//!   That is where a protocol that looks outside of the lock loses a job.
+//! - *A call at the end of a keep-alive.* Whoever calls takes the thread off the idle ones, under the
+//!   lock. A thread whose time is over looks, under the lock, whether it is still among them; if not,
+//!   it was called, and comes.
+//! - *No thread can be started.* The call is taken back. Threads that there are take the jobs when
+//!   they come to them, and the next submission calls again; if there are none, the jobs are
+//!   cancelled.
+//! - *Close.* Idle threads are released, queued jobs cancelled, except for the mandatory ones (a
+//!   file's writes that were acknowledged): the invariant goes on to hold for those, and a thread
+//!   leaves only when no job may run.
+//!
+//! No lock is held while a thread is woken or started, or a job is run or dropped.
 
-use crate::executor::SharedRef;
-use crate::metrics;
-use crate::shim::sync::{Condvar, Mutex};
-use crate::shim::thread::{self, JoinHandle as ThreadHandle};
-use crate::task::{JoinHandle, Notified, Record, Schedule, TaskPtr, coop, new_task};
-use crate::thread::ThreadOptions;
-use crate::time::clock;
-use std::collections::VecDeque;
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+mod class;
+mod job;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod pool;
 
-/// The threads for blocking jobs of one runtime.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    state: Mutex<State>,
-    /// A claim was made, or the pool was closed.
-    work: Condvar,
-    /// The last thread has left.
-    empty: Condvar,
-    options: ThreadOptions,
-    max_threads: usize,
-    keep_alive: Duration,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    queue: VecDeque<Notified>,
-    threads: usize,
-    /// Threads whose handle is not in `handles` yet.
-    starting: usize,
-    /// Threads that are not counted any more, and have not ended yet.
-    leaving: usize,
-    idle: usize,
-    claims: usize,
-    closed: bool,
-    /// To join at the end; those that have ended by then are let go when another starts.
-    handles: Vec<ThreadHandle<()>>,
-}
-
-impl Pool {
-    pub(crate) fn new(
-        options: ThreadOptions,
-        max_threads: usize,
-        keep_alive: Duration,
-    ) -> Arc<Pool> {
-        Arc::new(Pool {
-            state: Mutex::new(State::default()),
-            work: Condvar::new(),
-            empty: Condvar::new(),
-            options,
-            max_threads: max_threads.max(1),
-            keep_alive,
-        })
-    }
-
-    /// Runs `job` on a thread of the pool, inside `runtime`.
-    ///
-    /// The handle resolves to a cancelled error if the pool is closed, or closes before the job
-    /// begins, or if there is no thread and none can be started.
-    pub(crate) fn spawn<F, R>(
-        self: &Arc<Self>,
-        runtime: SharedRef,
-        job: F,
-        meta: Record,
-    ) -> JoinHandle<R>
-    where
-        F: FnOnce() -> R + Send + 'static,
-        R: Send + 'static,
-    {
-        let (job, handle) = new_task(
-            Job {
-                work: Some((job, runtime)),
-            },
-            OnPool,
-            meta,
-        );
-        // A job that can not be run is dropped, which cancels it.
-        let _ = self.submit(job);
-        handle
-    }
-
-    /// Queues a job, and sees to it that a thread will run it.
-    ///
-    /// # Errors
-    /// Gives the reason if there is no thread and none could be started. The job is dropped.
-    fn submit(self: &Arc<Self>, job: Notified) -> io::Result<()> {
-        {
-            let mut state = self.state.lock();
-            if state.closed {
-                drop(state);
-                drop(job);
-                return Err(io::Error::other("the runtime has been shut down"));
-            }
-            state.queue.push_back(job);
-            if state.idle > 0 {
-                state.idle -= 1;
-                state.claims += 1;
-                self.work.notify_one();
-                return Ok(());
-            }
-            if state.threads == self.max_threads {
-                return Ok(());
-            }
-            state.threads += 1;
-            state.starting += 1;
-        }
-        let pool = self.clone();
-        let life = move || {
-            pool.work();
-            Leaving(pool)
-        };
-        match self.options.spawn(life) {
-            Ok(handle) => {
-                let mut state = self.state.lock();
-                state.handles.retain(|handle| !thread::is_finished(handle));
-                state.handles.push(handle);
-                state.starting -= 1;
-                self.tell_if_empty(&state);
-                Ok(())
-            }
-            Err(error) => self.give_up_thread(error),
-        }
-    }
-
-    /// A thread could not be started. If there is no other, nobody would run what is queued.
-    #[cold]
-    fn give_up_thread(&self, error: io::Error) -> io::Result<()> {
-        let orphans = {
-            let mut state = self.state.lock();
-            state.threads -= 1;
-            state.starting -= 1;
-            if state.threads > 0 {
-                return Ok(());
-            }
-            self.tell_if_empty(&state);
-            std::mem::take(&mut state.queue)
-        };
-        drop(orphans);
-        Err(error)
-    }
-
-    /// The life of a thread.
-    fn work(&self) {
-        let mut state = self.state.lock();
-        'busy: loop {
-            while let Some(job) = state.queue.pop_front() {
-                drop(state);
-                job.run();
-                state = self.state.lock();
-            }
-            if state.closed {
-                break;
-            }
-            state.idle += 1;
-            let leave_at = clock::after(Instant::now(), self.keep_alive);
-            loop {
-                let left = leave_at.saturating_duration_since(Instant::now());
-                let (now, wait) = self.work.wait_timeout(state, left);
-                state = now;
-                if state.claims > 0 {
-                    state.claims -= 1;
-                    continue 'busy;
-                }
-                if state.closed || (wait.timed_out() && Instant::now() >= leave_at) {
-                    state.idle -= 1;
-                    break 'busy;
-                }
-            }
-        }
-        state.threads -= 1;
-        state.leaving += 1;
-    }
-
-    fn tell_if_empty(&self, state: &State) {
-        if state.is_empty() {
-            self.empty.notify_all();
-        }
-    }
-
-    /// Refuses new jobs and cancels those that have not begun.
-    pub(crate) fn close(&self) {
-        let queued = {
-            let mut state = self.state.lock();
-            state.closed = true;
-            self.work.notify_all();
-            std::mem::take(&mut state.queue)
-        };
-        drop(queued);
-    }
-
-    /// After [`Pool::close`]: waits for the jobs that run, and for their threads. Returns how many
-    /// are still at it at `deadline`.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> usize {
-        let mut state = self.state.lock();
-        while !state.is_empty() {
-            match deadline {
-                None => state = self.empty.wait(state),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return state.threads + state.leaving;
-                    }
-                    state = self.empty.wait_timeout(state, left).0;
-                }
-            }
-        }
-        let handles = std::mem::take(&mut state.handles);
-        drop(state);
-        for handle in handles {
-            crate::thread::join(handle);
-        }
-        0
-    }
-
-    pub(crate) fn metrics(&self) -> metrics::Blocking {
-        let state = self.state.lock();
-        metrics::Blocking {
-            threads: state.threads,
-            idle: state.idle,
-            queued: state.queue.len(),
-        }
-    }
-
-    /// Whether the calling thread is one of this runtime's, a worker or one of this pool.
-    pub(crate) fn is_current(&self) -> bool {
-        self.options.started_current()
-    }
-}
-
-impl State {
-    /// Whether there is no thread, and none on its way in or out.
-    fn is_empty(&self) -> bool {
-        self.threads + self.starting + self.leaving == 0
-    }
-}
-
-/// The last thing of a thread.
-struct Leaving(Arc<Pool>);
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.leaving -= 1;
-        self.0.tell_if_empty(&state);
-    }
-}
-
-/// A job as a future: its only poll runs it to its end.
-struct Job<F> {
-    work: Option<(F, SharedRef)>,
-}
-
-impl<F> Unpin for Job<F> {}
-
-impl<F: FnOnce() -> R, R> Future for Job<F> {
-    type Output = R;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<R> {
-        let (work, runtime) = self.work.take().expect("a job is polled once");
-        let _entered = crate::context::enter(&runtime);
-        Poll::Ready(coop::unlimited(work))
-    }
-}
-
-/// The scheduler of a job: it never waits, so it is never woken and never linked.
-struct OnPool;
-
-impl Schedule for OnPool {
-    fn schedule(&self, job: Notified) {
-        drop(job);
-    }
-
-    fn reschedule(&self, job: Notified) {
-        drop(job);
-    }
-
-    fn bind(&self, _: TaskPtr) -> bool {
-        false
-    }
-
-    fn release(&self, _: TaskPtr) -> bool {
-        false
-    }
-}
+pub(crate) use class::ClassSettings;
+pub use class::{Class, ClassMetrics};
+pub(crate) use pool::{Pool, Settings};

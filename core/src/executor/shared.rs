@@ -281,13 +281,21 @@ impl SharedRef {
         handle
     }
 
-    /// Runs a job on the pool for blocking ones.
-    pub(crate) fn spawn_blocking<F, R>(&self, job: F, meta: Record) -> JoinHandle<R>
+    /// Runs a job on the pool for blocking ones; a mandatory one also if the pool is closed before
+    /// its turn.
+    pub(crate) fn spawn_blocking<F, R>(
+        &self,
+        class: blocking::Class,
+        mandatory: bool,
+        job: F,
+        meta: Record,
+    ) -> JoinHandle<R>
     where
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.blocking.spawn(self.clone(), job, meta)
+        self.blocking
+            .spawn(self.clone(), class, mandatory, job, meta)
     }
 }
 

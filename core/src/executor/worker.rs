@@ -505,11 +505,10 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::blocking::Pool;
+    use crate::blocking::{Pool, Settings};
     use crate::executor::shared::Workers;
     use crate::thread::ThreadOptions;
     use std::sync::Arc;
-    use std::time::Duration;
 
     /// Two workers that no thread runs, the second asleep.
     fn awake_and_asleep() -> (SharedRef, Workers) {
@@ -520,7 +519,7 @@ mod tests {
             on_stop: None,
             family: Arc::new(()),
         };
-        let pool = Pool::new(options, 1, Duration::ZERO);
+        let pool = Pool::new(options, Settings::default());
         let (shared, workers) = Shared::with_workers(2, pool).unwrap();
         assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
         (shared, workers)

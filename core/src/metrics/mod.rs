@@ -19,6 +19,7 @@
 //!
 //! Queue depths, threads and the time awake are read when the snapshot is taken.
 
+use crate::blocking::ClassMetrics;
 use crate::executor::Figures;
 use std::time::Duration;
 
@@ -36,11 +37,11 @@ pub struct Snapshot {
 }
 
 /// The state of the threads for blocking jobs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Blocking {
     pub(crate) threads: usize,
     pub(crate) idle: usize,
-    pub(crate) queued: usize,
+    pub(crate) classes: Vec<ClassMetrics>,
 }
 
 impl Snapshot {
@@ -106,7 +107,13 @@ impl Snapshot {
 
     /// Jobs that wait for a thread of the blocking pool.
     pub fn blocking_queue_depth(&self) -> usize {
-        self.blocking.queued
+        self.blocking.classes.iter().map(|class| class.queued).sum()
+    }
+
+    /// The jobs of each class on the blocking pool: those of [`Class`](crate::blocking::Class) in
+    /// their order, and then those that the builder added.
+    pub fn blocking_classes(&self) -> &[ClassMetrics] {
+        &self.blocking.classes
     }
 
     fn total(&self, figure: impl Fn(&Figures) -> u64) -> u64 {

@@ -3,7 +3,7 @@
 use super::Runtime;
 use super::handle::Handle;
 use super::lifecycle::{Alive, Threads};
-use crate::blocking::Pool;
+use crate::blocking::{Class, ClassSettings, Pool, Settings};
 use crate::executor::Shared;
 use crate::thread::{Hook, ThreadOptions, wake_on_time};
 use std::fmt;
@@ -15,8 +15,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Builder {
     workers: Option<usize>,
-    max_blocking: usize,
-    keep_alive: Duration,
+    blocking: Settings,
     name: Arc<dyn Fn() -> String + Send + Sync>,
     stack_size: Option<usize>,
     on_start: Option<Hook>,
@@ -32,8 +31,7 @@ impl Builder {
     pub fn new() -> Builder {
         Builder {
             workers: None,
-            max_blocking: 512,
-            keep_alive: Duration::from_secs(10),
+            blocking: Settings::default(),
             name: Arc::new(|| "libruntime".to_owned()),
             stack_size: None,
             on_start: None,
@@ -47,15 +45,40 @@ impl Builder {
         self
     }
 
-    /// How many threads there may be for blocking jobs. Jobs beyond wait for one.
+    /// How many threads there may be for blocking jobs. Jobs beyond wait for one; only a
+    /// [class](Class) of jobs that has none gets one all the same, beyond this number.
     pub fn max_blocking_threads(&mut self, threads: usize) -> &mut Builder {
-        self.max_blocking = threads;
+        self.blocking.max_threads = threads;
         self
+    }
+
+    /// How many threads for blocking jobs stay without one, once there were as many.
+    pub fn min_blocking_threads(&mut self, threads: usize) -> &mut Builder {
+        self.blocking.min_threads = threads;
+        self
+    }
+
+    /// How many threads the jobs of a class may have at once. [`Class`] says what the defaults are; a
+    /// limit beyond the pool's counts as the pool's. A class that this builder does not know is left
+    /// alone.
+    pub fn blocking_class_limit(&mut self, class: Class, threads: usize) -> &mut Builder {
+        if let Some(class) = self.blocking.classes.get_mut(class.index()) {
+            class.limit = Some(threads);
+        }
+        self
+    }
+
+    /// A class of blocking jobs of your own, which may have so many threads at once. It belongs to the
+    /// runtimes of this builder; [`build`](Self::build) fails if there are more than [`Class::MAX`].
+    pub fn add_blocking_class(&mut self, name: impl Into<String>, threads: usize) -> Class {
+        let class = ClassSettings::new(name.into(), Some(threads));
+        self.blocking.classes.push(class);
+        Class::nth(self.blocking.classes.len() - 1)
     }
 
     /// How long a thread for blocking jobs stays without one.
     pub fn thread_keep_alive(&mut self, keep_alive: Duration) -> &mut Builder {
-        self.keep_alive = keep_alive;
+        self.blocking.keep_alive = keep_alive;
         self
     }
 
@@ -115,11 +138,7 @@ impl Builder {
                 Self::MAX_WORKERS
             )));
         }
-        if self.max_blocking == 0 {
-            return Err(invalid(
-                "a runtime needs at least one thread for blocking jobs".into(),
-            ));
-        }
+        self.check_blocking()?;
         let options = ThreadOptions {
             name: self.name.clone(),
             stack_size: self.stack_size,
@@ -127,7 +146,7 @@ impl Builder {
             on_stop: self.on_stop.clone(),
             family: Arc::new(()),
         };
-        let pool = Pool::new(options.clone(), self.max_blocking, self.keep_alive);
+        let pool = Pool::new(options.clone(), self.blocking.clone());
         let (shared, workers) = Shared::with_workers(workers, pool)?;
         let threads = Arc::new(Threads::new(workers.len()));
         let runtime = Runtime {
@@ -164,6 +183,38 @@ impl Builder {
             Some(error) => Err(error),
         }
     }
+
+    fn check_blocking(&self) -> io::Result<()> {
+        let Settings {
+            max_threads,
+            min_threads,
+            classes,
+            ..
+        } = &self.blocking;
+        if *max_threads == 0 {
+            let message = "a runtime needs at least one thread for blocking jobs";
+            return Err(invalid(message.into()));
+        }
+        if min_threads > max_threads {
+            return Err(invalid(format!(
+                "{min_threads} threads for blocking jobs are to stay, of {max_threads} at most"
+            )));
+        }
+        if classes.len() > Class::MAX {
+            return Err(invalid(format!(
+                "{} classes of blocking jobs were asked for; {} are the most",
+                classes.len(),
+                Class::MAX
+            )));
+        }
+        match classes.iter().find(|class| class.limit == Some(0)) {
+            None => Ok(()),
+            Some(class) => Err(invalid(format!(
+                "the class {:?} of blocking jobs needs at least one thread",
+                class.name
+            ))),
+        }
+    }
 }
 
 fn take<T>(slot: &std::sync::Mutex<Option<T>>) -> Option<T> {
@@ -186,8 +237,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("worker_threads", &self.workers)
-            .field("max_blocking_threads", &self.max_blocking)
-            .field("thread_keep_alive", &self.keep_alive)
+            .field("blocking", &self.blocking)
             .field("thread_stack_size", &self.stack_size)
             .finish_non_exhaustive()
     }

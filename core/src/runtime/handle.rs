@@ -1,6 +1,7 @@
 //! Handles on a runtime, and what a thread does inside one.
 
 use super::block_on::{self, EnterError};
+use crate::blocking;
 use crate::context;
 use crate::executor::SharedRef;
 use crate::metrics::Snapshot;
@@ -63,7 +64,17 @@ impl Handle {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.0.spawn_blocking(job, None)
+        self.spawn_blocking_in(blocking::Class::GENERAL, job)
+    }
+
+    /// As [`spawn_blocking`](Self::spawn_blocking), as a job of a class. A class that this runtime was
+    /// not made with counts as the general one.
+    pub fn spawn_blocking_in<F, R>(&self, class: blocking::Class, job: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.0.spawn_blocking(class, false, job, None)
     }
 
     /// Runs a future on the calling thread until it is ready, while the workers run the tasks.

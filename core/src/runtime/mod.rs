@@ -23,6 +23,7 @@ pub use builder::Builder;
 pub use handle::{EnterGuard, Handle, NoRuntimeError};
 pub use lifecycle::{Lifecycle, ShutdownReport};
 
+use crate::blocking::Class;
 use crate::metrics::Snapshot;
 use crate::task::JoinHandle;
 use crate::time::clock;
@@ -72,6 +73,15 @@ impl Runtime {
         R: Send + 'static,
     {
         self.handle.spawn_blocking(job)
+    }
+
+    /// As [`Handle::spawn_blocking_in`].
+    pub fn spawn_blocking_in<F, R>(&self, class: Class, job: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.handle.spawn_blocking_in(class, job)
     }
 
     /// As [`Handle::block_on`].

@@ -60,10 +60,6 @@ pub(crate) mod sync {
             (self.wait(guard), WaitTimeoutResult)
         }
 
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
-        }
-
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }

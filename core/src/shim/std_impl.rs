@@ -56,10 +56,6 @@ pub(crate) mod sync {
                 .unwrap_or_else(PoisonError::into_inner)
         }
 
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
-        }
-
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }

@@ -2,6 +2,7 @@
 
 use super::JoinHandle;
 use super::meta::Meta;
+use crate::blocking::Class;
 use crate::context;
 use crate::runtime::{Handle, NoRuntimeError};
 use std::future::Future;
@@ -81,7 +82,10 @@ impl Builder {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        runtime.shared().spawn_blocking(job, self.meta.record())
+        let meta = self.meta.record();
+        runtime
+            .shared()
+            .spawn_blocking(Class::GENERAL, false, job, meta)
     }
 }
 
