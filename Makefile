@@ -15,7 +15,7 @@ export PYO3_PYTHON := $(abspath $(VENV)/bin/python)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: demo test loom sanitize lint fmt clean build capi python node benches bench bench-core bench-c bench-python bench-node
+.PHONY: demo test loom sanitize lint fmt clean build capi python node benches bench bench-core bench-c bench-python bench-node bench-growth
 
 # ---- one line for what is missing, before anything is built ----
 
@@ -98,12 +98,15 @@ BENCH = cd benches && ../$(VENV)/bin/python -m harness $(if $(ROUNDS),--rounds $
 bench: bench-programs-core bench-programs-c bench-programs-python bench-programs-node
 	$(BENCH) $(if $(FILTER)$(QUICK),,--publish)
 
-bench-core bench-c bench-python bench-node: bench-%: bench-programs-%
+bench-core bench-c bench-python bench-node bench-growth: bench-%: bench-programs-%
 	$(BENCH) $*
 
-.PHONY: bench-programs-core bench-programs-c bench-programs-python bench-programs-node
+.PHONY: bench-programs-core bench-programs-c bench-programs-python bench-programs-node bench-programs-growth
+# Twice: tokio's unstable settings are there in a build of their own.
 bench-programs-core: bench-programs-c
 	cargo build --release --locked -p bench-core
+	RUSTFLAGS="--cfg tokio_unstable" cargo build --release --locked -p bench-core --target-dir target/tokio-unstable
+bench-programs-growth: bench-programs-core
 bench-programs-c: $(VENV)/.installed capi
 	$(MAKE) --no-print-directory -C benches/c
 bench-programs-python: bench-programs-c build/.bench-python

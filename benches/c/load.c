@@ -6,7 +6,8 @@
  * Each connection keeps one message in flight: it sends SIZE bytes, waits until all of them came back,
  * compares them with what was sent, and sends again. With --churn a connection is opened for each
  * message and reset after it. The server's CPU time is read from the scheduler's account of its threads
- * at both ends of the measured window, so warm-up and start cost nothing.
+ * at both ends of the measured window, so warm-up and start cost nothing. The warm-up begins when every
+ * connection has had an answer.
  * Exit status 1 if a byte differs or a connection fails.
  */
 #include <arpa/inet.h>
@@ -17,13 +18,14 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common.h"
 #include "histogram.h"
 
-enum { MAX_EVENTS = 1024, RECV_BYTES = 256 * 1024 };
+enum { MAX_EVENTS = 1024, RECV_BYTES = 256 * 1024, OPEN_AT_ONCE = 100, OPEN_SECONDS = 20 };
 
 struct options {
     int port, pid, connections, churn;
@@ -34,6 +36,7 @@ struct options {
 struct connection {
     int fd;
     int watches_write;
+    int answered;
     size_t sent, received;
     uint64_t started_ns;
 };
@@ -45,7 +48,8 @@ struct load {
     char *message, *buffer;
     int epoll;
     int measuring;
-    uint64_t messages;
+    int answered; /* connections that have had a message back */
+    uint64_t messages, all_messages;
     struct histogram latency;
 };
 
@@ -131,6 +135,11 @@ static void send_rest(struct load *load, struct connection *c)
 static void message_done(struct load *load, struct connection *c)
 {
     uint64_t now = wall_ns();
+    load->all_messages++;
+    if (!c->answered) {
+        c->answered = 1;
+        load->answered++;
+    }
     if (load->measuring) {
         load->messages++;
         hist_record(&load->latency, now - c->started_ns);
@@ -179,6 +188,46 @@ static void run_for(struct load *load, double seconds)
     }
 }
 
+/* A slice of them at a time, lest a listener's backlog overflows and the rest comes a second later. */
+static void open_all(struct load *load)
+{
+    uint64_t end = wall_ns() + OPEN_SECONDS * 1000000000ull;
+    for (int opened = 0; load->answered < load->options.connections;) {
+        if (opened - load->answered < OPEN_AT_ONCE / 2) {
+            for (int n = 0; n < OPEN_AT_ONCE / 2 && opened < load->options.connections; n++, opened++)
+                open_connection(load, &load->connections[opened]);
+        }
+        run_for(load, 0.002);
+        if (wall_ns() > end) {
+            fprintf(stderr, "load: %d of %d connections had no answer within %d s\n",
+                    load->options.connections - load->answered, load->options.connections, OPEN_SECONDS);
+            exit(1);
+        }
+    }
+}
+
+/* The soft limit on descriptors is often a thousand; the hard one is ours to use. */
+static void more_descriptors(void)
+{
+    struct rlimit limit;
+    die_if(getrlimit(RLIMIT_NOFILE, &limit) < 0, "getrlimit");
+    limit.rlim_cur = limit.rlim_max;
+    die_if(setrlimit(RLIMIT_NOFILE, &limit) < 0, "setrlimit");
+}
+
+static double resident_bytes(int pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *file = fopen(path, "r");
+    die_if(!file, path);
+    unsigned long pages = 0;
+    int read = fscanf(file, "%*u %lu", &pages);
+    fclose(file);
+    die_if(read != 1, path);
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
 static struct options parse(int argc, char **argv)
 {
     static const struct option names[] = {
@@ -223,8 +272,9 @@ int main(int argc, char **argv)
     die_if(!load.connections || !load.message || !load.buffer, "malloc");
     for (size_t i = 0; i < load.options.size; i++)
         load.message[i] = (char)(i * 131 + (i >> 8));
-    for (int i = 0; i < load.options.connections; i++)
-        open_connection(&load, &load.connections[i]);
+    more_descriptors();
+    double rss_before = resident_bytes(load.options.pid);
+    open_all(&load);
 
     run_for(&load, load.options.warmup);
     struct cpu_account before = cpu_account(load.options.pid);
@@ -239,10 +289,13 @@ int main(int argc, char **argv)
     }
 
     double messages = (double)load.messages;
+    double rss = resident_bytes(load.options.pid) - rss_before;
     report("cpu_per_message", (double)(after.all - before.all) / 1e3 / messages, "us");
     report("main_thread_cpu_per_message",
            (double)(after.main_thread - before.main_thread) / 1e3 / messages, "us");
     report("messages_per_s", messages / seconds, "1/s");
+    report("all_messages", (double)load.all_messages, "messages");
+    report("rss_per_connection", rss / load.options.connections, "bytes");
     report("p50", hist_percentile(&load.latency, 0.50) / 1e3, "us");
     report("p99", hist_percentile(&load.latency, 0.99) / 1e3, "us");
     return 0;

@@ -1,7 +1,8 @@
 """What a suite is made of, and what one result looks like.
 
 A workload is declared once, with a program for each candidate. A program is a process of its own for every
-round: either a `Batch`, which prints its results and ends, or a `Server`, which the load generator talks to.
+round: either a `Batch`, which prints its results and ends, or a `Server`, which the load generator talks to, or one of the
+two `Traced`, whose system calls are counted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Batch:
 
     argv: tuple[str, ...]
     env: Mapping[str, str] | None = None
+    timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,19 @@ class Server:
     argv: tuple[str, ...]
     load: tuple[str, ...]
     env: Mapping[str, str] | None = None
+    timeout: float | None = None
 
 
-Program = Batch | Server
+@dataclass(frozen=True)
+class Traced:
+    """A program below `strace -c -f`: each kind of system call becomes a metric, divided by the metric `per` of the program
+    (or the load generator), which counts operations. Times measured meanwhile mean nothing."""
+
+    program: Batch | Server
+    per: str
+
+
+Program = Batch | Server | Traced
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,24 @@ class Workload:
     about: str
     metrics: tuple[str, ...]
     programs: Mapping[str, Program]
+    #: At most so many rounds; None: as many as the run has.
+    rounds: int | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric of one item against the number of items. The workload of a size is named `name@size`."""
+
+    name: str
+    about: str
+    axis: str
+    metrics: tuple[str, ...]
+    sizes: tuple[int, ...]
+    #: What to say of the sizes, if not all were possible.
+    note: str = ""
+
+    def workload(self, size: int) -> str:
+        return f"{self.name}@{size}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +90,12 @@ class Suite:
     workloads: tuple[Workload, ...]
     notes: str = ""
     ceilings: frozenset[str] = frozenset()
+    #: Ratios of the first metrics only, and no plot: for a second look at workloads that another suite has in full.
+    compact: bool = False
+    #: Whether the first metrics can be summed up in a mean and a plot.
+    plotted: bool = True
+    #: If there are any, the report shows the curves instead of a line for each workload.
+    curves: tuple[Curve, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .model import Measure, Program, Result, Suite, Workload
 from .process import Failed
+
+#: Failures of a candidate after which its further rounds of a workload are left out.
+PATIENCE = 2
 
 Measurer = Callable[[Program], list[Measure]]
 
@@ -15,7 +19,7 @@ Measurer = Callable[[Program], list[Measure]]
 def interleave(workloads: Iterable[Workload], rounds: int) -> Iterator[tuple[Workload, int, str]]:
     """The order of the processes: a workload's rounds are neighbours, and within a round each candidate runs once."""
     for workload in workloads:
-        for number in range(rounds):
+        for number in range(min(rounds, workload.rounds or rounds)):
             for candidate in workload.programs:
                 yield workload, number, candidate
 
@@ -24,13 +28,17 @@ def run_suite(suite: Suite, rounds: int, pattern: str, measurer: Measurer) -> It
     """Yields every result as it arrives. A failure becomes a result too, so that it shows in the report."""
     machine_name = machine()
     chosen = [workload for workload in suite.workloads if pattern in f"{suite.name}/{workload.name}"]
+    failures: Counter[tuple[str, str]] = Counter()
     for workload, number, candidate in interleave(chosen, rounds):
+        if failures[workload.name, candidate] == PATIENCE:
+            continue
         error = ""
         measures: list[Measure | None]
         try:
             measures = [*measurer(workload.programs[candidate])]
         except Failed as failure:
             measures, error = [None], str(failure)
+            failures[workload.name, candidate] += 1
         for measure in measures:
             yield Result(
                 suite=suite.name,

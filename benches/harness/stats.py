@@ -42,13 +42,18 @@ class Line:
 
 
 def ratio(ours: float | None, theirs: float | None, unit: str) -> float | None:
-    if not ours or not theirs:
+    """Nothing against nothing is level; against nothing, something is infinitely better or worse (0)."""
+    if ours is None or theirs is None:
         return None
-    return ours / theirs if higher_is_better(unit) else theirs / ours
+    best, other = (ours, theirs) if higher_is_better(unit) else (theirs, ours)
+    if best == other:
+        return 1.0
+    return best / other if other else math.inf
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
-    logs = [math.log(value) for value in values]
+    """Of what has a logarithm: a ratio to or of nothing has none."""
+    logs = [math.log(value) for value in values if 0 < value < math.inf]
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 

@@ -1,4 +1,5 @@
-"""The suites, one module each. A module has `suite(settings) -> Suite`; programs are named by paths below the root."""
+"""The suites, a module for those that run together. A module has `suites(settings) -> tuple[Suite, ...]`; programs are named
+by paths below the root."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from harness.model import Suite
 BENCHES = Path(__file__).resolve().parent.parent
 ROOT = BENCHES.parent
 BUILT = ROOT / "build" / "bench"
+#: What a whole run consists of, and what is only run when named: it takes long, and its last results are kept.
 NAMES = ("core", "c", "python", "node")
+APART = ("growth",)
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,12 @@ class Settings:
         return (*options, "--churn") if churn else options
 
 
-def load_suites(chosen: Sequence[str], settings: Settings) -> list[Suite]:
-    """The suites by name, all of them if none is named."""
-    unknown = set(chosen) - set(NAMES)
+def load_suites(chosen: Sequence[str], settings: Settings) -> dict[str, tuple[Suite, ...]]:
+    """The suites by module, those of a whole run if none is named."""
+    unknown = set(chosen) - {*NAMES, *APART}
     if unknown:
-        raise SystemExit(f"no such suite: {', '.join(sorted(unknown))} (there are {', '.join(NAMES)})")
-    suites = []
-    for name in chosen or NAMES:
-        suite: Suite = importlib.import_module(f"suites.{name}").suite(settings)
-        suites.append(suite)
-    return suites
+        raise SystemExit(f"no such suite: {', '.join(sorted(unknown))} (there are {', '.join(NAMES + APART)})")
+    return {name: importlib.import_module(f"suites.{name}").suites(settings) for name in chosen or NAMES}
 
 
 def own_version() -> str:

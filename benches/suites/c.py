@@ -19,7 +19,7 @@ BATCHES = (
 ECHOES = ((1, 64), (50, 64), (1000, 64), (50, 1024), (50, 16 * 1024), (50, 100 * 1024))
 
 
-def suite(settings: Settings) -> Suite:
+def suites(settings: Settings) -> tuple[Suite, ...]:
     def servers(load: tuple[str, ...]) -> dict[str, Program]:
         ours = {name: Server((program, "echo"), load) for name, program in PROGRAMS.items()}
         return {**ours, "raw epoll": Server((RAW,), load)}
@@ -45,19 +45,21 @@ def suite(settings: Settings) -> Suite:
             servers(settings.load(20, 64, churn=True)),
         )
     )
-    return Suite(
-        name="c",
-        title="C API",
-        ours="libruntime",
-        peer="libuv",
-        versions={
-            "libruntime": own_version(),
-            "libuv": output_of([PROGRAMS["libuv"], "version"]) or "?",
-            "raw epoll": "no library",
-        },
-        workloads=tuple(workloads),
-        notes="One loop, one thread. `raw epoll` has no library at all: it shows what the kernel leaves to win.",
-        ceilings=frozenset({"raw epoll"}),
+    return (
+        Suite(
+            name="c",
+            title="C API",
+            ours="libruntime",
+            peer="libuv",
+            versions={
+                "libruntime": own_version(),
+                "libuv": output_of([PROGRAMS["libuv"], "version"]) or "?",
+                "raw epoll": "no library",
+            },
+            workloads=tuple(workloads),
+            notes="One loop, one thread. `raw epoll` has no library at all: it shows what the kernel leaves to win.",
+            ceilings=frozenset({"raw epoll"}),
+        ),
     )
 
 

@@ -12,7 +12,7 @@ CANDIDATES = ("libruntime", "node:net")
 ECHOES = ((1, 64), (50, 64), (50, 1024), (50, 16 * 1024), (50, 100 * 1024))
 
 
-def suite(settings: Settings) -> Suite:
+def suites(settings: Settings) -> tuple[Suite, ...]:
     def servers(load: tuple[str, ...]) -> dict[str, Program]:
         ours = {c: Server(("node", str(BENCHES / "node" / "echo.js"), c), load) for c in CANDIDATES}
         return {**ours, "raw epoll": Server((str(BUILT / "raw_echo"),), load)}
@@ -32,17 +32,19 @@ def suite(settings: Settings) -> Suite:
         ("main_thread_cpu_per_message", "cpu_per_message", "messages_per_s"),
         servers(settings.load(20, 64, churn=True)),
     )
-    return Suite(
-        name="node",
-        title="Node",
-        ours="libruntime",
-        peer="node:net",
-        versions={
-            "libruntime": own_version(),
-            "node:net": output_of(["node", "--version"]) or "?",
-            "raw epoll": "no library",
-        },
-        workloads=(*echoes, churn),
-        notes="The main thread is the one that runs JavaScript. `raw epoll` is a C server without a library.",
-        ceilings=frozenset({"raw epoll"}),
+    return (
+        Suite(
+            name="node",
+            title="Node",
+            ours="libruntime",
+            peer="node:net",
+            versions={
+                "libruntime": own_version(),
+                "node:net": output_of(["node", "--version"]) or "?",
+                "raw epoll": "no library",
+            },
+            workloads=(*echoes, churn),
+            notes="The main thread is the one that runs JavaScript. `raw epoll` is a C server without a library.",
+            ceilings=frozenset({"raw epoll"}),
+        ),
     )

@@ -34,7 +34,7 @@ ECHOES = (
 )
 
 
-def suite(settings: Settings) -> Suite:
+def suites(settings: Settings) -> tuple[Suite, ...]:
     def command(script: str, candidate: str, what: str) -> tuple[str, ...]:
         return (PYTHON, str(BENCHES / "python" / script), "--loop", candidate, what)
 
@@ -64,13 +64,15 @@ def suite(settings: Settings) -> Suite:
                 servers,
             )
         )
-    return Suite(
-        name="python",
-        title="Python",
-        ours="libruntime",
-        peer="uvloop",
-        versions={"libruntime": own_version()}
-        | {c: output_of([PYTHON, str(BENCHES / "python" / "loops.py"), c]) or "?" for c in CANDIDATES[1:]},
-        workloads=tuple(workloads),
-        notes="CPU is that of the whole process under test, for one operation.",
+    return (
+        Suite(
+            name="python",
+            title="Python",
+            ours="libruntime",
+            peer="uvloop",
+            versions={"libruntime": own_version()}
+            | {c: output_of([PYTHON, str(BENCHES / "python" / "loops.py"), c]) or "?" for c in CANDIDATES[1:]},
+            workloads=tuple(workloads),
+            notes="CPU is that of the whole process under test, for one operation.",
+        ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import xml.etree.ElementTree
 from dataclasses import replace
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from harness import process
-from harness.model import Batch, Measure, Program, Result, Server, Suite, Workload, parse_measures
-from harness.plot import Row, dot_plot
-from harness.process import Failed, measure
+from harness.model import Batch, Curve, Measure, Program, Result, Server, Suite, Traced, Workload, parse_measures
+from harness.plot import Row, curve_plot, dot_plot
+from harness.process import Failed, can_trace, measure, parse_calls
 from harness.report import quantity, write_report
-from harness.run import interleave, names, run_suite
+from harness.run import PATIENCE, interleave, names, run_suite
 from harness.stats import Line, collect, geometric_mean, ratio
 
 ECHO = "import json; print(json.dumps({'metric': 'time', 'value': 2.5, 'unit': 'ns'}))"
@@ -42,12 +43,22 @@ def test_candidates_take_turns() -> None:
     assert order == [("x", 0, "a"), ("x", 0, "b"), ("x", 1, "a"), ("x", 1, "b"), ("y", 0, "a"), ("y", 1, "a")]
 
 
+def test_a_workload_may_have_fewer_rounds_than_the_run() -> None:
+    once = replace(workload("x", "a"), rounds=1)
+    assert [(w.name, n) for w, n, _ in interleave([once, workload("y", "a")], 3)] == [
+        ("x", 0), ("y", 0), ("y", 1), ("y", 2),
+    ]  # fmt: skip
+
+
 def test_a_ratio_above_one_is_better_whatever_the_unit() -> None:
     assert ratio(10, 20, "ns") == 2
     assert ratio(10, 20, "us") == 2
     assert ratio(20, 10, "1/s") == 2
     assert ratio(None, 10, "ns") is None
-    assert ratio(10, 0, "ns") is None
+    assert ratio(10, 0, "ns") == 0
+    assert ratio(0, 10, "ns") == math.inf
+    assert ratio(0, 10, "1/s") == 0
+    assert ratio(0, 0, "ns") == 1
 
 
 def test_medians_ratios_and_their_range() -> None:
@@ -68,6 +79,7 @@ def test_the_best_peer_is_never_ours_and_follows_the_unit() -> None:
 
 def test_geometric_mean() -> None:
     assert geometric_mean([0.5, 2.0, 1.0]) == pytest.approx(1)
+    assert geometric_mean([0.5, 0, math.inf, 2.0]) == pytest.approx(1)
     assert geometric_mean([]) is None
 
 
@@ -85,6 +97,17 @@ def test_a_failing_candidate_is_reported_not_dropped() -> None:
     assert "cannot be started" in results[2].error
 
 
+def test_a_candidate_that_fails_again_and_again_is_given_up() -> None:
+    tries: list[Program] = []
+
+    def fail(program: Program) -> list[Measure]:
+        tries.append(program)
+        raise Failed("no end within 30 s")
+
+    results = list(run_suite(suite_of(workload("w", "ours")), 5, "", fail))
+    assert len(tries) == len(results) == PATIENCE
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [("pass", "printed no result"), ("import time; time.sleep(60)", "no end within")],
@@ -94,6 +117,55 @@ def test_a_program_without_results_fails(code: str, reason: str, monkeypatch: py
     monkeypatch.setattr(process, "TIMEOUT", 0.3)
     with pytest.raises(Failed, match=reason):
         measure(python(code), [])
+
+
+def test_a_program_is_ended_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    pid_file = tmp_path / "pid"
+    child = f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    with pytest.raises(Failed, match="no end within 1 s"):
+        measure(Batch((sys.executable, "-c", parent), timeout=1), [])
+    stat = Path(f"/proc/{pid_file.read_text()}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_program_may_have_a_limit_of_its_own() -> None:
+    with pytest.raises(Failed, match="no end within"):
+        measure(Batch((sys.executable, "-c", "import time; time.sleep(60)"), timeout=0.5), [])
+
+
+@pytest.mark.skipif(not can_trace(), reason="strace is not there, or may not trace")
+@pytest.mark.parametrize("serves", [False, True], ids=["batch", "server"])
+def test_a_traced_program_counts_its_system_calls(serves: bool) -> None:
+    count = "import json, os; print(json.dumps({'metric': 'operations', 'value': 100, 'unit': 'ops'}))"
+    if serves:
+        code = "import os, time; [os.getsid(0) for _ in range(300)]; print('listening 127.0.0.1:77', flush=True); time.sleep(60)"
+        traced = Traced(Server((sys.executable, "-c", code), ()), "operations")
+    else:
+        traced = Traced(Batch((sys.executable, "-c", f"{count}; [os.getsid(0) for _ in range(300)]")), "operations")
+    measures = {m.metric: m for m in measure(traced, [sys.executable, "-c", count])}
+    assert measures["getsid"] == Measure("getsid", 3, "per op")
+    assert measures["syscalls"].value > 3
+    assert measures["epoll_ctl"].value == 0
+
+
+def test_a_traced_program_that_counts_nothing_fails() -> None:
+    with pytest.raises(Failed):
+        measure(Traced(python(ECHO), "operations"), [])
+
+
+def test_calls_are_read_from_a_complete_table_only() -> None:
+    table = """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 60.00    0.000010           1        12         2 futex
+ 40.00    0.000010           1         3           epoll_pwait2
+------ ----------- ----------- --------- --------- ----------------
+"""
+    assert parse_calls(table) == {}
+    calls = parse_calls(table + "100.00    0.000020           1        15         2 total\n")
+    assert (calls["futex"], calls["epoll_wait"], calls["epoll_ctl"], calls["syscalls"]) == (12, 3, 0, 15)
 
 
 def test_a_server_is_driven_by_the_load_generator_and_ended(tmp_path: Path) -> None:
@@ -152,9 +224,13 @@ def test_the_report_prints_ratios_first_losses_like_wins_and_failures(tmp_path: 
     write_report([toy], collect(results), tmp_path / "RESULTS.md", tmp_path / "plots")
     text = (tmp_path / "RESULTS.md").read_text()
     assert "| workload | metric | against peer | against the best peer | ours | peer | third |" in text
-    assert "| won | time | 2.00 (2.00 to 2.00) | 1.50 (third) | 1 ns | 2 ns | 1.5 ns |" in text
-    assert "| lost | time | **0.50** (0.50 to 0.50) | **0.50** (peer) | 4 ns | 2 ns | - |" in text
-    assert "geometric mean 1.00 over 2 workloads, ahead on 1, behind on 1: lost." in text
+    assert "| won | time | 2.00 | 1.50 (third) | 1 ns | 2 ns | 1.5 ns |" in text
+    assert "| lost | time | **0.50** | **0.50** (peer) | 4 ns | 2 ns | - |" in text
+    assert "Against peer, by the first metric of each workload: geometric mean 1.00 over 2 workloads" in text
+    assert (
+        "Against the best peer on each line: geometric mean 0.87 over 2 workloads, ahead on 1, behind on 1: lost."
+        in text
+    )
     assert "| w | time | - | - | failed | - | - |" in text
     assert "- w, ours: it broke" in text
     assert (tmp_path / "plots" / "toy.svg").exists()
@@ -165,6 +241,40 @@ def test_the_plot_is_well_formed_and_has_a_dot_for_each_candidate() -> None:
     svg = xml.etree.ElementTree.fromstring(dot_plot("T & t", "ours", "peer", rows))
     circles = svg.findall("{http://www.w3.org/2000/svg}circle")
     assert len(circles) == 2 + 4  # the legend's and the rows'
+
+
+def test_a_compact_suite_shows_ratios_of_first_metrics_only(tmp_path: Path) -> None:
+    toy = replace(suite_of(replace(workload("w", "ours", "peer"), metrics=("time", "cpu"))), compact=True)
+    write_report(
+        [toy], collect([result("ours", 4.0, 0), result("peer", 2.0, 0)]), tmp_path / "R.md", tmp_path / "plots"
+    )
+    text = (tmp_path / "R.md").read_text()
+    assert "| workload | metric | against peer | against the best peer |\n" in text
+    assert "| w | time | **0.50** | **0.50** (peer) |\n" in text
+    assert "cpu" not in text
+    assert not (tmp_path / "plots" / "toy.svg").exists()
+
+
+def test_curves_show_what_an_item_costs_and_how_it_grew(tmp_path: Path) -> None:
+    curve = Curve("many", "An item", "items", ("time", "bytes"), (1, 1000))
+    sizes = [replace(workload(curve.workload(size), "ours", "peer"), metrics=curve.metrics) for size in curve.sizes]
+    toy = replace(suite_of(*sizes), curves=(curve,))
+    values = {("ours", 1): 10.0, ("ours", 1000): 12.0, ("peer", 1): 10.0, ("peer", 1000): 20.0}
+    results = [result(c, value, 0, workload=curve.workload(size)) for (c, size), value in values.items()]
+    write_report([toy], collect(results), tmp_path / "R.md", tmp_path / "plots")
+    text = (tmp_path / "R.md").read_text()
+    assert "| time | 1 | 1,000 | top / bottom |" in text
+    assert "| ours | 10 ns | 12 ns | 1.20 |" in text
+    assert "| peer | 10 ns | 20 ns | **2.00** |" in text
+    assert "| bytes |" not in text  # nobody reported it
+    assert (tmp_path / "plots" / "toy-many-time.svg").exists()
+
+
+def test_a_curve_has_a_line_for_each_candidate_and_a_dot_for_each_size() -> None:
+    points = {"ours": {1: 2.0, 10: 2.5}, "peer": {1: 4.0, 10: 0.0}}
+    svg = xml.etree.ElementTree.fromstring(curve_plot("T & t", "<n>", "ns", "ours", "peer", points))
+    assert len(svg.findall("{http://www.w3.org/2000/svg}polyline")) == 2
+    assert len(svg.findall("{http://www.w3.org/2000/svg}circle")) == 2 + 3  # nothing has no logarithm
 
 
 def test_quantities_are_short() -> None:

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use async_std::task::{self, JoinHandle};
 
-use super::{Candidate, echo};
+use super::family::SmolSync;
+use super::{Candidate, Options, echo};
 
 pub(crate) struct AsyncStd;
 
 impl Candidate for AsyncStd {
     type Join<T: Send + 'static> = JoinHandle<T>;
+    type Own = SmolSync;
 
-    fn start(workers: usize) -> Self {
+    fn start(options: Options) -> Self {
         // SAFETY: no other thread of this process exists yet that could read the environment.
-        unsafe { std::env::set_var("ASYNC_STD_THREAD_COUNT", workers.to_string()) };
+        unsafe { std::env::set_var("ASYNC_STD_THREAD_COUNT", options.workers.to_string()) };
         Self
     }
 
@@ -52,7 +54,15 @@ impl Candidate for AsyncStd {
         task::sleep(duration)
     }
 
-    fn serve_echo(&self, listener: std::net::TcpListener) {
+    fn spawn_blocking<F, T>(job: F) -> impl Future<Output = T> + Send
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        task::spawn_blocking(job)
+    }
+
+    fn serve_echo(&self, listener: std::net::TcpListener, buffer: usize) {
         self.run_inside(async move {
             let listener = async_std::net::TcpListener::from(listener);
             loop {
@@ -60,7 +70,7 @@ impl Candidate for AsyncStd {
                     continue;
                 };
                 stream.set_nodelay(true).ok();
-                task::spawn(echo(stream));
+                task::spawn(echo(stream, buffer));
             }
         })
     }

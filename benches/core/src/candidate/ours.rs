@@ -7,17 +7,18 @@ use libruntime_core::net::TcpListener;
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::task::{self, JoinHandle};
 
-use super::{Candidate, echo};
+use super::{Candidate, Neutral, Options, echo};
 
 pub(crate) struct Ours(Runtime);
 
 impl Candidate for Ours {
     type Join<T: Send + 'static> = JoinHandle<T>;
+    type Own = Neutral;
 
-    fn start(workers: usize) -> Self {
+    fn start(options: Options) -> Self {
         Self(
             Builder::new()
-                .worker_threads(workers)
+                .worker_threads(options.workers)
                 .build()
                 .expect("the runtime starts"),
         )
@@ -59,7 +60,17 @@ impl Candidate for Ours {
         libruntime_core::time::sleep(duration)
     }
 
-    fn serve_echo(&self, listener: std::net::TcpListener) {
+    async fn spawn_blocking<F, T>(job: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        libruntime_core::spawn_blocking(job)
+            .await
+            .expect("the job ends")
+    }
+
+    fn serve_echo(&self, listener: std::net::TcpListener, buffer: usize) {
         self.run_inside(async move {
             let listener = TcpListener::from_std(listener).expect("the listener is taken over");
             loop {
@@ -67,7 +78,7 @@ impl Candidate for Ours {
                     continue;
                 };
                 stream.set_nodelay(true).ok();
-                drop(libruntime_core::spawn(echo(stream)));
+                drop(libruntime_core::spawn(echo(stream, buffer)));
             }
         })
     }

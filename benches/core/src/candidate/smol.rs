@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use smol::Task;
 
-use super::{Candidate, echo};
+use super::family::SmolSync;
+use super::{Candidate, Options, echo};
 
 pub(crate) struct Smol;
 
 impl Candidate for Smol {
     type Join<T: Send + 'static> = Task<T>;
+    type Own = SmolSync;
 
-    fn start(workers: usize) -> Self {
+    fn start(options: Options) -> Self {
         // SAFETY: no other thread of this process exists yet that could read the environment.
-        unsafe { std::env::set_var("SMOL_THREADS", workers.to_string()) };
+        unsafe { std::env::set_var("SMOL_THREADS", options.workers.to_string()) };
         Self
     }
 
@@ -52,7 +54,15 @@ impl Candidate for Smol {
         smol::Timer::after(duration).await;
     }
 
-    fn serve_echo(&self, listener: std::net::TcpListener) {
+    fn spawn_blocking<F, T>(job: F) -> impl Future<Output = T> + Send
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        smol::unblock(job)
+    }
+
+    fn serve_echo(&self, listener: std::net::TcpListener, buffer: usize) {
         self.run_inside(async move {
             let listener =
                 smol::net::TcpListener::try_from(listener).expect("the listener is registered");
@@ -61,7 +71,7 @@ impl Candidate for Smol {
                     continue;
                 };
                 stream.set_nodelay(true).ok();
-                smol::spawn(echo(stream)).detach();
+                smol::spawn(echo(stream, buffer)).detach();
             }
         })
     }

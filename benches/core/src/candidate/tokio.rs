@@ -1,4 +1,5 @@
-//! tokio's multi-thread runtime, default settings.
+//! tokio's multi-thread runtime: default settings, or, in a build with `--cfg tokio_unstable`, the unstable ones that
+//! are meant to make it quicker.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,19 +7,32 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use super::{Candidate, ECHO_BUFFER};
+use super::family::TokioSync;
+use super::{Candidate, Options};
 
 pub(crate) struct Tokio(tokio::runtime::Runtime);
 
 impl Candidate for Tokio {
     type Join<T: Send + 'static> = JoinHandle<T>;
+    type Own = TokioSync;
 
-    fn start(workers: usize) -> Self {
-        let built = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(workers)
-            .enable_all()
-            .build();
-        Self(built.expect("tokio starts"))
+    fn start(options: Options) -> Self {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(options.workers).enable_all();
+        #[cfg(tokio_unstable)]
+        {
+            builder.enable_alt_timer().enable_sharded_blocking_queue();
+            // These two cost a wake-up of another worker for every message of a single connection, and the quickest
+            // way from one task to the next, and so are no gain where no task blocks.
+            if options.blocks {
+                builder.enable_eager_driver_handoff().disable_lifo_slot();
+            }
+        }
+        assert!(
+            !options.blocks || cfg!(tokio_unstable),
+            "these settings of tokio are unstable"
+        );
+        Self(builder.build().expect("tokio starts"))
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -55,7 +69,17 @@ impl Candidate for Tokio {
         tokio::time::sleep(duration)
     }
 
-    fn serve_echo(&self, listener: std::net::TcpListener) {
+    async fn spawn_blocking<F, T>(job: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        tokio::task::spawn_blocking(job)
+            .await
+            .expect("the job ends")
+    }
+
+    fn serve_echo(&self, listener: std::net::TcpListener, buffer: usize) {
         self.run_inside(async move {
             let listener =
                 tokio::net::TcpListener::from_std(listener).expect("the listener is registered");
@@ -65,7 +89,7 @@ impl Candidate for Tokio {
                 };
                 stream.set_nodelay(true).ok();
                 tokio::spawn(async move {
-                    let mut buffer = vec![0; ECHO_BUFFER];
+                    let mut buffer = vec![0; buffer];
                     loop {
                         match stream.read(&mut buffer).await {
                             Ok(0) | Err(_) => return,

@@ -1,16 +1,24 @@
-//! The workloads: one function each, generic over the runtime. A new one is a function and a line in [`table`].
+//! The workloads: one function each, generic over the runtime. A new one is a function and a line in [`table`], or in
+//! [`ours`] if no peer has the like.
 
+mod blocking;
 mod echo;
+mod grow;
+mod idle;
+mod memory;
+mod remote;
 mod spawn;
 mod switch;
+mod sync;
 mod timers;
+mod wake;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::oneshot;
+use futures::channel::oneshot;
 
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, Neutral, Ours};
 use crate::measure::Settings;
 
 pub(crate) type Workload<C> = fn(&C, &Settings);
@@ -19,20 +27,64 @@ fn table<C: Candidate>() -> Vec<(&'static str, Workload<C>)> {
     vec![
         ("spawn-outside", spawn::outside),
         ("spawn-inside", spawn::inside),
+        ("spawn-join-all", spawn::join_all),
         ("spawn-join", spawn::join),
         ("spawn-chain", spawn::chain),
+        ("remote-spawn-1", remote::spawn::<C, 1>),
+        ("remote-spawn-2", remote::spawn::<C, 2>),
+        ("remote-spawn-4", remote::spawn::<C, 4>),
+        ("remote-spawn-8", remote::spawn::<C, 8>),
+        ("remote-busy-yield", remote::busy_yielding),
+        ("remote-busy-spawn", remote::busy_spawning),
         ("yield", switch::yields),
-        ("ping-pong", switch::ping_pong),
+        ("fork-join", switch::fib),
+        ("ping-pong", sync::ping_pong::<C, Neutral>),
+        ("mutex", sync::mutex::<C, Neutral>),
+        ("channel", sync::channel::<C, Neutral>),
+        ("ping-pong-own", sync::ping_pong::<C, C::Own>),
+        ("mutex-own", sync::mutex::<C, C::Own>),
+        ("channel-own", sync::channel::<C, C::Own>),
         ("timer-cancel", timers::cancel),
         ("timer-fire", timers::fire),
         ("sleep-lateness", timers::lateness),
+        ("blocking-jobs", blocking::jobs),
+        ("blocking-burst", blocking::burst),
+        ("wake-task", wake::task),
+        ("wake-block-on", wake::block_on),
+        ("behind-blocked", wake::behind_blocked),
+        ("timer-behind-blocked", wake::timer_behind_blocked),
+        ("idle-0", idle::wakes::<C, 0>),
+        ("idle-100", idle::wakes::<C, 100>),
+        ("idle-2000", idle::wakes::<C, 2_000>),
+        ("idle-sleeps", idle::sleeps),
+        ("idle-tasks", memory::idle_tasks),
+        ("idle-timers", memory::idle_timers),
+        ("burst", memory::burst),
         ("echo", echo::serve),
+        ("echo-small", echo::serve_small),
+        ("grow-tasks", grow::tasks),
+        ("grow-timers", grow::timers),
+        ("grow-sleeps", grow::sleeps),
     ]
+}
+
+/// Workloads for what only this project's runtime has.
+fn ours() -> Vec<(&'static str, Workload<Ours>)> {
+    vec![]
 }
 
 /// The workload of that name.
 pub(crate) fn find<C: Candidate>(name: &str) -> Option<Workload<C>> {
-    table::<C>()
+    find_in(table(), name)
+}
+
+/// Likewise, among those of our own as well.
+pub(crate) fn find_ours(name: &str) -> Option<Workload<Ours>> {
+    find(name).or_else(|| find_in(ours(), name))
+}
+
+fn find_in<C: Candidate>(table: Vec<(&str, Workload<C>)>, name: &str) -> Option<Workload<C>> {
+    table
         .into_iter()
         .find(|(known, _)| *known == name)
         .map(|(_, workload)| workload)
@@ -40,9 +92,9 @@ pub(crate) fn find<C: Candidate>(name: &str) -> Option<Workload<C>> {
 
 /// All names, for the message about an unknown one.
 pub(crate) fn names() -> Vec<&'static str> {
-    table::<crate::candidate::Tokio>()
-        .into_iter()
-        .map(|(name, _)| name)
+    let common = table::<Ours>().into_iter().map(|(name, _)| name);
+    common
+        .chain(ours().into_iter().map(|(name, _)| name))
         .collect()
 }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use futures::channel::oneshot;
 
 use super::Countdown;
 use crate::candidate::Candidate;
@@ -35,6 +35,21 @@ pub(super) fn inside<C: Candidate>(runtime: &C, settings: &Settings) {
                 C::detach(C::spawn(async move { countdown.done() }));
             }
             ended.await.expect("all tasks end");
+        });
+    });
+}
+
+/// A task spawns empty tasks and then joins them all.
+pub(super) fn join_all<C: Candidate>(runtime: &C, settings: &Settings) {
+    repeat(settings, TASKS, || {
+        runtime.run_inside(async {
+            let mut handles = Vec::with_capacity(TASKS);
+            for _ in 0..TASKS {
+                handles.push(C::spawn(async {}));
+            }
+            for handle in handles {
+                C::join(handle).await;
+            }
         });
     });
 }

@@ -7,7 +7,7 @@ use futures_lite::future;
 
 use super::Countdown;
 use crate::candidate::Candidate;
-use crate::measure::{Settings, cpu_time, nanos, percentile, repeat, report};
+use crate::measure::{Settings, cpu_time, nanos, repeat, report, report_percentiles};
 
 const HELD: usize = 10_000;
 const FIRED: usize = 10_000;
@@ -69,6 +69,5 @@ pub(super) fn lateness<C: Candidate>(runtime: &C, settings: &Settings) {
         }
         late
     });
-    report("p50", nanos(percentile(&mut late, 0.5)) / 1e3, "us");
-    report("p99", nanos(percentile(&mut late, 0.99)) / 1e3, "us");
+    report_percentiles(&mut late);
 }
