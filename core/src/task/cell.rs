@@ -418,7 +418,7 @@ impl Header {
     ///
     /// # Safety
     /// The caller is the task's `JoinHandle`.
-    unsafe fn register_join_waker(&self, waker: &Waker) -> bool {
+    pub(super) unsafe fn register_join_waker(&self, waker: &Waker) -> bool {
         let now = self.state.load();
         if now.is_complete() {
             return true;

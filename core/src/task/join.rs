@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 /// Waits for a task and returns its output.
 ///
@@ -67,6 +67,27 @@ impl<T> JoinHandle<T> {
     pub fn id(&self) -> Id {
         // SAFETY: the handle keeps the task alive.
         unsafe { self.task.as_ref() }.id
+    }
+
+    /// Has `waker` woken when the task ends, in the place of the one that the last poll left. `true`:
+    /// it has ended already.
+    pub(super) fn wake_at_end(&mut self, waker: &Waker) -> bool {
+        // SAFETY: this is the task's handle, which keeps it alive.
+        unsafe { self.task.as_ref().register_join_waker(waker) }
+    }
+
+    /// The output, if the task has ended. To be asked for once.
+    pub(super) fn take_output(&mut self) -> Option<Result<T, JoinError>> {
+        if !self.is_finished() {
+            return None;
+        }
+        let mut output = Poll::Pending;
+        // SAFETY: this is the task's handle, and `output` is of its output type.
+        unsafe { cell::poll_output(self.task, (&raw mut output).cast(), Waker::noop()) };
+        match output {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
     }
 
     /// The task's name, if [`Builder::name`](super::Builder::name) gave it one.

@@ -18,6 +18,7 @@ pub mod coop;
 mod current;
 mod id;
 mod join;
+pub mod join_set;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod meta;
@@ -36,6 +37,7 @@ pub(crate) use current::outside;
 pub use current::{id, name, try_id};
 pub use id::Id;
 pub use join::{AbortHandle, JoinError, JoinHandle};
+pub use join_set::JoinSet;
 pub(crate) use meta::Record;
 pub(crate) use owner::{OwnedTasks, Released, owner_of};
 pub use yield_now::{YieldNow, yield_now};
