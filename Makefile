@@ -86,8 +86,12 @@ fmt: $(VENV)/.installed
 loom:
 	RUSTFLAGS="--cfg loom" cargo test --locked -p libruntime-core --lib --release --target-dir target/loom loom_
 
-# C programs under AddressSanitizer with leak checks, and under valgrind.
+# The Rust tests under AddressSanitizer with leak checks, ThreadSanitizer and valgrind; the C programs under the first
+# and the last.
 sanitize:
+	$(PYTHON) tests/sanitize/run.py asan
+	$(PYTHON) tests/sanitize/run.py tsan
+	$(PYTHON) tests/sanitize/run.py valgrind
 	$(PYTHON) tests/c/run.py --mode asan
 	$(PYTHON) tests/c/run.py --mode valgrind
 

@@ -99,7 +99,11 @@ PARTS = (
     ),
     Part("lint", "mypy, harness", tool("mypy"), folder="benches"),
     Part(
-        "lint", "mypy, tests", tool("mypy", "--strict", "tests/run.py", "tests/loom_orphans.py", "tests/demo/demo.py")
+        "lint",
+        "mypy, tests",
+        tool(
+            "mypy", "--strict", "tests/run.py", "tests/loom_orphans.py", "tests/demo/demo.py", "tests/sanitize/run.py"
+        ),
     ),
     Part("lint", "mypy, Python package", tool("mypy"), folder="bindings/python"),
 )

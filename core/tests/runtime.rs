@@ -286,7 +286,7 @@ fn runtime_entered_on_a_worker_of_another_is_the_one_in_use() {
     let task = first.spawn(async move {
         let (inside, job, sleep) = poll_fn(|cx| {
             let _guard = handle.enter();
-            let mut sleep = Box::pin(libruntime_core::time::sleep(Duration::from_millis(1)));
+            let mut sleep = Box::pin(libruntime_core::time::sleep(Duration::from_millis(100)));
             assert!(sleep.as_mut().poll(cx).is_pending());
             Poll::Ready((
                 libruntime_core::spawn(async move { here() }),

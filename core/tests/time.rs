@@ -79,7 +79,8 @@ on_runtimes! {
     async fn a_sleep_that_is_dropped_wakes_nobody() {
         for _ in 0..100 {
             let mut short = Box::pin(sleep(Duration::from_micros(100)));
-            assert!(poll_once(short.as_mut()).is_pending());
+            // Pending as a rule; on a slow machine its time may have come.
+            let _ = poll_once(short.as_mut());
             drop(short);
         }
         sleep(MS).await;

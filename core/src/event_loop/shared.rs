@@ -1,9 +1,10 @@
 //! What a loop shares with the threads that send it work: the inbox, the wake word, the bell.
 
+use crate::shim::sync::Mutex;
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::panic::contain;
 use crate::reactor::sys::Bell;
@@ -114,7 +115,7 @@ impl Shared {
         let old = self.notify.swap(new, Ordering::SeqCst);
         let mut free = Vec::new();
         {
-            let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut replaced = self.replaced.lock();
             if !old.is_null() {
                 // SAFETY: it came from `Box::into_raw`, and the swap made it ours.
                 replaced.push(unsafe { Box::from_raw(old) });
@@ -135,7 +136,7 @@ impl Shared {
     /// Queues `message` and wakes the loop; gives it back if the loop is gone.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = self.inbox.lock();
             if inbox.closed {
                 return Err(message);
             }
@@ -148,17 +149,12 @@ impl Shared {
     /// Exchanges the queue's contents for the empty `batch`, whose memory it goes on with.
     pub(super) fn receive(&self, batch: &mut Vec<Message>) {
         debug_assert!(batch.is_empty());
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inbox = self.inbox.lock();
         std::mem::swap(&mut inbox.messages, batch);
     }
 
     pub(super) fn has_messages(&self) -> bool {
-        !self
-            .inbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .messages
-            .is_empty()
+        !self.inbox.lock().messages.is_empty()
     }
 
     pub(super) fn stop(&self) {
@@ -172,17 +168,14 @@ impl Shared {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.inbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .closed
+        self.inbox.lock().closed
     }
 
     /// The loop is gone: refuses work, and closes the bell as soon as nobody rings it. Gives back
     /// what was queued.
     pub(super) fn close(&self) -> Vec<Message> {
         let messages = {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = self.inbox.lock();
             inbox.closed = true;
             std::mem::take(&mut inbox.messages)
         };

@@ -91,7 +91,7 @@ fn hooks_surround_only_a_wait_that_may_block() {
         after_wait: Some(Box::new(log.say("after"))),
         after_turn: Some(Box::new(log.say("turned"))),
     });
-    let _timer = el.add_timer_after(Duration::from_millis(1), None, log.say("timer"));
+    let _timer = el.add_timer_after(Duration::from_millis(100), None, log.say("timer"));
     el.turn(NOW).expect("turn");
     assert_eq!(log.take(), ["turned"]);
     el.run().expect("run");
