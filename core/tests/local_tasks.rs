@@ -212,6 +212,91 @@ fn tasks_do_not_starve_the_rest_of_a_turn() {
 }
 
 #[test]
+fn run_until_stalled_does_all_that_needs_no_wait() {
+    let el = new_loop();
+    let (open, gate) = futures_channel::oneshot::channel::<()>();
+    let steps = Rc::new(RefCell::new(Vec::new()));
+    let log = steps.clone();
+    let task = el.spawn_local(async move {
+        for i in 0..1000 {
+            log.borrow_mut().push(i);
+            yield_now().await;
+        }
+        gate.await.unwrap();
+        log.borrow_mut().push(1000);
+        // Not due within this test.
+        libruntime_core::time::sleep(Duration::from_secs(3600)).await;
+    });
+    assert!(el.run_until_stalled().unwrap(), "the task waits");
+    assert_eq!(steps.borrow().len(), 1000);
+    assert!(el.run_until_stalled().unwrap());
+    assert_eq!(steps.borrow().len(), 1000, "nothing has happened since");
+    open.send(()).unwrap();
+    assert!(el.run_until_stalled().unwrap());
+    assert_eq!(steps.borrow().len(), 1001);
+    task.abort();
+    assert!(!el.run_until_stalled().unwrap(), "nothing is left");
+    assert!(now_or_never(task).unwrap().unwrap_err().is_cancelled());
+}
+
+#[test]
+fn run_until_stalled_delivers_what_was_posted_and_ends_at_a_stop() {
+    let el = new_loop();
+    let handle = el.handle();
+    let posted = Arc::new(AtomicUsize::new(0));
+    let seen = posted.clone();
+    thread::spawn(move || {
+        handle
+            .post(move || {
+                seen.fetch_add(1, Ordering::SeqCst);
+            })
+            .unwrap();
+    })
+    .join()
+    .unwrap();
+    assert!(!el.run_until_stalled().unwrap());
+    assert_eq!(posted.load(Ordering::SeqCst), 1);
+    let handle = el.handle();
+    drop(el.spawn_local(async move {
+        for i in 0.. {
+            if i == 10_000 {
+                handle.stop();
+            }
+            yield_now().await;
+        }
+    }));
+    assert!(el.run_until_stalled().unwrap(), "the storm is alive");
+    let el = Rc::new(el);
+    let inner = el.clone();
+    let nested = el.spawn_local(async move { inner.run_until_stalled().unwrap_err().kind() });
+    let kind = el.block_on(nested).unwrap().unwrap();
+    assert_eq!(kind, std::io::ErrorKind::ResourceBusy);
+}
+
+#[test]
+fn spawn_local_is_there_in_tasks_callbacks_and_what_a_loop_blocks_on() {
+    let el = new_loop();
+    let not_send = Rc::new(Cell::new(0));
+    let add = |not_send: &Rc<Cell<i32>>| {
+        let not_send = not_send.clone();
+        move || {
+            let not_send = not_send.clone();
+            let task = libruntime_core::task::spawn_local(async move {
+                not_send.set(not_send.get() + 1);
+            });
+            drop(task);
+        }
+    };
+    let (in_task, in_callback, in_root) = (add(&not_send), add(&not_send), add(&not_send));
+    drop(el.spawn_local(async move { in_task() }));
+    let timer = el.add_timer_after(Duration::ZERO, None, in_callback);
+    el.block_on(async { in_root() }).unwrap();
+    el.run().unwrap();
+    assert_eq!(not_send.get(), 3);
+    drop(timer);
+}
+
+#[test]
 fn panicking_task_leaves_the_loop_usable() {
     let el = new_loop();
     let bad = el.spawn_local(async { panic!("on purpose") });

@@ -141,6 +141,20 @@ impl EventLoop {
         Ok(self.alive())
     }
 
+    /// Does turns that do not wait until there is nothing left to do but to wait: every task is
+    /// pending, every message is delivered, no timer is due and no watched descriptor is ready.
+    /// Whether something is [alive](Self::alive) still.
+    ///
+    /// It does not return as long as a task or a callback makes more to do each time, but for
+    /// [`stop`](Self::stop), which ends it as it ends [`run`](Self::run).
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn run_until_stalled(&self) -> io::Result<bool> {
+        while !self.core.shared.take_stop() && self.turn(Some(Duration::ZERO))? == Turn::More {}
+        Ok(self.alive())
+    }
+
     /// Makes [`run`](Self::run) return after the current turn, or, if it is not running, the next
     /// time it is called.
     pub fn stop(&self) {
