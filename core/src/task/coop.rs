@@ -3,12 +3,19 @@
 //! A future that always finds something ready would never give way. So each poll of a task begins
 //! with a budget of [`BUDGET`] units; every operation of this crate that may wait spends one when
 //! it succeeds, and without one it answers `Pending` and wakes its task at once, which puts the
-//! task behind the others. What an event loop blocks on counts as a task. Elsewhere there is no budget, and
-//! nothing is limited.
+//! task behind the others. What an event loop blocks on counts as a task. Elsewhere there is no
+//! budget, and nothing is limited.
+//!
+//! A task that computes for long, or waits for what is not of this crate, joins in with
+//! [`consume_budget`] or [`cooperative`]; one that must not be interrupted so opts out with
+//! [`unconstrained`].
 
 use crate::shim::thread_local;
+use pin_project_lite::pin_project;
 use std::cell::Cell;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 /// Operations that a task may complete in one poll. The figure is tokio's, from its measurements.
 pub const BUDGET: u8 = 128;
@@ -59,10 +66,71 @@ pub fn poll_proceed(cx: &mut Context<'_>) -> Poll<Permit> {
     })
 }
 
-/// Whether something is left of the running task's budget.
-#[cfg(not(loom))]
-pub(crate) fn has_budget() -> bool {
+/// Whether something is left of the running task's budget; `true` where there is none. A task that
+/// does as much as it may in one poll looks here before it goes on, and yields if there is nothing.
+pub fn has_budget_remaining() -> bool {
     LEFT.with(Cell::get) != Some(0)
+}
+
+/// Spends a unit of the running task's budget, and gives way to other tasks if none is left. For a
+/// loop that does much and seldom waits.
+///
+/// # Cancel safety
+/// Cancel-safe: a wait that is given up has spent nothing.
+pub async fn consume_budget() {
+    poll_fn(|cx| poll_proceed(cx).map(Permit::made_progress)).await;
+}
+
+/// Makes a future spend a unit of its task's budget when it is ready, and wait when none is left:
+/// for what is ready time and again and comes from elsewhere, the channel of another crate for
+/// instance.
+pub fn cooperative<F: Future>(future: F) -> Coop<F> {
+    Coop { future }
+}
+
+/// Polls a future without a budget: it may go on as long as it finds something ready, and keep the
+/// other tasks of its thread waiting.
+pub fn unconstrained<F: Future>(future: F) -> Unconstrained<F> {
+    Unconstrained { future }
+}
+
+pin_project! {
+    /// The future of [`cooperative`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Coop<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Coop<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let permit = ready!(poll_proceed(cx));
+        let output = ready!(self.project().future.poll(cx));
+        permit.made_progress();
+        Poll::Ready(output)
+    }
+}
+
+pin_project! {
+    /// The future of [`unconstrained`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Unconstrained<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Unconstrained<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        unlimited(|| self.project().future.poll(cx))
+    }
 }
 
 /// Takes a unit of the running task's budget for an operation that has succeeded, if one is left.

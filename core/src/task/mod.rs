@@ -19,6 +19,7 @@ mod current;
 mod id;
 mod join;
 pub mod join_set;
+mod local;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod meta;
@@ -38,6 +39,7 @@ pub use current::{id, name, try_id};
 pub use id::Id;
 pub use join::{AbortHandle, JoinError, JoinHandle};
 pub use join_set::JoinSet;
+pub use local::{AccessError, LocalKey, Scope};
 pub(crate) use meta::Record;
 pub(crate) use owner::{OwnedTasks, Released, owner_of};
 pub use yield_now::{YieldNow, yield_now};
