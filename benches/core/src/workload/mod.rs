@@ -46,6 +46,7 @@ fn table<C: Candidate>() -> Vec<(&'static str, Workload<C>)> {
         ("channel-own", sync::channel::<C, C::Own>),
         ("timer-cancel", timers::cancel),
         ("timer-fire", timers::fire),
+        ("timers-million", timers::million),
         ("sleep-lateness", timers::lateness),
         ("blocking-jobs", blocking::jobs),
         ("blocking-burst", blocking::burst),

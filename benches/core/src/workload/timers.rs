@@ -1,13 +1,17 @@
-//! Timers: set and cancelled, set and fired, and how late a short sleep ends.
+//! Timers: set and cancelled, set and fired, a million of them, and how late a short
+//! sleep ends.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_lite::future;
 
 use super::Countdown;
 use crate::candidate::Candidate;
-use crate::measure::{Settings, cpu_time, nanos, repeat, report, report_percentiles};
+use crate::measure::{Settings, cpu_time, nanos, repeat, report, report_percentiles, resident};
 
 const HELD: usize = 10_000;
 const FIRED: usize = 10_000;
@@ -70,4 +74,68 @@ pub(super) fn lateness<C: Candidate>(runtime: &C, settings: &Settings) {
         late
     });
     report_percentiles(&mut late);
+}
+
+/// A million sleeps in one array, each polled once: time to make and arm one, and its memory. Their
+/// deadlines are spread over a second; then all are awaited: the CPU time that one takes, and how
+/// long after the last deadline the last one is seen to be over.
+pub(super) fn million<C: Candidate>(runtime: &C, settings: &Settings) {
+    let count = if settings.quick { 50_000 } else { 1_000_000 };
+    let spread = Duration::from_secs(1);
+    // The first deadline comes when all are armed, on the slowest of the candidates.
+    let lead = Duration::from_secs(if settings.quick { 1 } else { 3 });
+    runtime.run_inside(async move {
+        let before = resident();
+        let start = Instant::now();
+        let mut sleeps = Sleeps::new(count, |number| {
+            C::sleep(lead + spread.mul_f64(number as f64 / count as f64))
+        });
+        sleeps.arm().await;
+        report("set", nanos(start.elapsed()) / count as f64, "ns");
+        report("bytes", (resident() - before) / count as f64, "bytes");
+        let cpu = cpu_time();
+        sleeps.over().await;
+        let late = start.elapsed().saturating_sub(lead + spread);
+        report("fire", nanos(cpu_time() - cpu) / count as f64, "ns");
+        report("late", nanos(late) / 1e6, "ms");
+    });
+}
+
+/// Many sleeps, pinned in one array.
+struct Sleeps<S>(Pin<Box<[S]>>);
+
+impl<S: Future<Output = ()>> Sleeps<S> {
+    fn new(count: usize, sleep: impl FnMut(usize) -> S) -> Self {
+        Self(Box::into_pin((0..count).map(sleep).collect()))
+    }
+
+    fn get(&mut self, index: usize) -> Pin<&mut S> {
+        // SAFETY: what stands in a pinned slice is pinned.
+        unsafe {
+            self.0
+                .as_mut()
+                .map_unchecked_mut(|sleeps| &mut sleeps[index])
+        }
+    }
+
+    /// Polls each of them once.
+    async fn arm(&mut self) {
+        poll_fn(|cx| {
+            for index in 0..self.0.len() {
+                assert!(
+                    self.get(index).poll(cx).is_pending(),
+                    "all are armed before the first is due"
+                );
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Waits for all of them.
+    async fn over(&mut self) {
+        for index in 0..self.0.len() {
+            self.get(index).await;
+        }
+    }
 }
