@@ -15,7 +15,7 @@
 //! Insert and remove are O(1); an entry is moved at most once for each level before it fires.
 //! Memory is the caller's: a [`Node`] is linked into the wheel where it stands.
 
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// Digits are in base 64, so that one `u64` tells which slots of a level are occupied.
 const LEVEL_BITS: u32 = 6;
@@ -27,49 +27,61 @@ const DUE: usize = LEVELS * SLOTS;
 /// The list of entries that [`Wheel::advance`] has found to be due.
 const FIRED: usize = DUE + 1;
 const LISTS: usize = FIRED + 1;
-/// A node that is in no list.
-const UNLINKED: u16 = u16::MAX;
 /// How many entries of a slot [`Wheel::earliest`] looks at before it takes the slot's start for an
 /// answer. A loop with few timers sleeps exactly as long as it may; a slot with many has an entry
 /// near its start anyhow.
 const SCAN: usize = 16;
 
-/// One entry's links. The owner embeds it, and keeps it in place while it is linked.
+/// A place in a circular list. A list's own place stands for its two ends: it is its own neighbour
+/// when the list is empty.
 #[derive(Debug)]
+struct Links {
+    next: *mut Links,
+    prev: *mut Links,
+}
+
+/// One entry of a wheel. The owner embeds it, and keeps it in place while it is linked.
+#[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Node {
-    next: Option<NonNull<Node>>,
-    prev: Option<NonNull<Node>>,
+    /// First, so that the links' address is the node's. Null while it is in no list.
+    links: Links,
     when: u64,
-    list: u16,
 }
 
 impl Node {
     pub(crate) const fn new() -> Node {
         Node {
-            next: None,
-            prev: None,
+            links: Links {
+                next: ptr::null_mut(),
+                prev: ptr::null_mut(),
+            },
             when: 0,
-            list: UNLINKED,
         }
     }
 
     /// Whether the node is in a wheel, fired ones that were not yet taken included.
     pub(crate) fn is_linked(&self) -> bool {
-        self.list != UNLINKED
+        !self.links.next.is_null()
     }
-}
 
-#[derive(Clone, Copy, Default)]
-struct List {
-    head: Option<NonNull<Node>>,
-    tail: Option<NonNull<Node>>,
+    /// The time that the node was last inserted with.
+    ///
+    /// # Safety
+    /// `node` is valid, and is not being inserted. It may be anything else, linked included.
+    pub(crate) unsafe fn when(node: *const Node) -> u64 {
+        // SAFETY: nothing but an insertion writes it; no reference is made, for a wheel may write the
+        // links meanwhile.
+        unsafe { (*node).when }
+    }
 }
 
 /// See the module's documentation. Times are in ticks since an origin that the owner knows.
 pub(crate) struct Wheel {
     elapsed: u64,
     occupied: [u64; LEVELS],
-    lists: Box<[List; LISTS]>,
+    /// The first of [`LISTS`] lists' own places, in a box: nodes point at them.
+    lists: NonNull<Links>,
     len: usize,
     /// A lower bound of the earliest time, if it is known.
     earliest: Option<u64>,
@@ -81,16 +93,45 @@ unsafe impl Send for Wheel {}
 
 impl Wheel {
     pub(crate) fn new() -> Wheel {
-        let lists = vec![List::default(); LISTS].into_boxed_slice();
-        Wheel {
+        let lists: Box<[Links]> = (0..LISTS).map(|_| Node::new().links).collect();
+        let wheel = Wheel {
             elapsed: 0,
             occupied: [0; LEVELS],
-            lists: lists
-                .try_into()
-                .unwrap_or_else(|_| unreachable!("made with this length")),
+            lists: NonNull::from(Box::leak(lists)).cast(),
             len: 0,
             earliest: None,
+        };
+        for list in 0..LISTS {
+            wheel.clear(list);
         }
+        wheel
+    }
+
+    fn list(&self, index: usize) -> *mut Links {
+        debug_assert!(index < LISTS);
+        // SAFETY: the box holds that many.
+        unsafe { self.lists.as_ptr().add(index) }
+    }
+
+    fn clear(&self, list: usize) {
+        let list = self.list(list);
+        // SAFETY: a list's own place is always valid.
+        unsafe {
+            list.write(Links {
+                next: list,
+                prev: list,
+            })
+        };
+    }
+
+    /// The first of a list, or the list's own place.
+    fn first(&self, list: usize) -> *mut Links {
+        // SAFETY: a list's own place is always valid.
+        unsafe { (*self.list(list)).next }
+    }
+
+    fn is_empty(&self, list: usize) -> bool {
+        self.first(list) == self.list(list)
     }
 
     /// Entries that are linked, fired ones that were not yet taken included.
@@ -100,7 +141,7 @@ impl Wheel {
 
     /// Whether an entry waits whose time had come when it was inserted.
     pub(crate) fn has_due(&self) -> bool {
-        self.lists[DUE].head.is_some()
+        !self.is_empty(DUE)
     }
 
     /// Adds `node`, to fire when the wheel is advanced to `when` or later.
@@ -128,15 +169,17 @@ impl Wheel {
     /// `node` is valid, and if it is linked, it is linked into this wheel.
     pub(crate) unsafe fn remove(&mut self, node: NonNull<Node>) -> bool {
         // SAFETY: the caller's promise.
-        let (list, when) = unsafe { (node.as_ref().list, node.as_ref().when) };
-        if list == UNLINKED {
-            return false;
-        }
-        let list = usize::from(list);
-        // SAFETY: `list` is the list that the node is in.
-        unsafe { self.unlink(node, list) };
-        if list < DUE && self.lists[list].head.is_none() {
-            self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
+        let when = unsafe {
+            if !node.as_ref().is_linked() {
+                return false;
+            }
+            node.as_ref().when
+        };
+        // SAFETY: it is linked, into this wheel.
+        if let Some(emptied) = unsafe { self.unlink(node) }
+            && emptied < DUE
+        {
+            self.occupied[emptied / SLOTS] &= !(1 << (emptied % SLOTS));
         }
         if self.earliest == Some(when) {
             self.earliest = None;
@@ -157,7 +200,7 @@ impl Wheel {
     }
 
     fn find_earliest(&self) -> u64 {
-        if self.lists[DUE].head.is_some() || self.lists[FIRED].head.is_some() {
+        if !self.is_empty(DUE) || !self.is_empty(FIRED) {
             return self.elapsed;
         }
         let (level, slot, start) = self.next_slot().expect("a wheel with entries has a slot");
@@ -165,15 +208,19 @@ impl Wheel {
             return start;
         }
         let mut earliest = u64::MAX;
-        let mut cursor = self.lists[level * SLOTS + slot].head;
+        let end = self.list(level * SLOTS + slot);
+        let mut cursor = self.first(level * SLOTS + slot);
         for _ in 0..SCAN {
-            let Some(node) = cursor else { return earliest };
-            // SAFETY: nodes in a list are valid, by `insert`.
-            let node = unsafe { node.as_ref() };
-            earliest = earliest.min(node.when);
-            cursor = node.next;
+            if cursor == end {
+                return earliest;
+            }
+            // SAFETY: what is in a list is a valid node, by `insert`.
+            unsafe {
+                earliest = earliest.min((*cursor.cast::<Node>()).when);
+                cursor = (*cursor).next;
+            }
         }
-        if cursor.is_some() { start } else { earliest }
+        if cursor == end { earliest } else { start }
     }
 
     /// Moves time to `now`: everything due by then is set aside for [`pop`](Self::pop), in order of
@@ -206,10 +253,17 @@ impl Wheel {
 
     /// The next of those that [`advance`](Self::advance) has set aside; it is the caller's again.
     pub(crate) fn pop(&mut self) -> Option<NonNull<Node>> {
-        let node = self.lists[FIRED].head?;
-        // SAFETY: nodes in a list are valid, and this one is in FIRED.
-        unsafe { self.unlink(node, FIRED) };
-        Some(node)
+        let node = self.first(FIRED);
+        if node == self.list(FIRED) {
+            return None;
+        }
+        // SAFETY: what is in a list is a valid node, by `insert`. The next one is not touched.
+        unsafe {
+            prefetch((*node).next);
+            let node = NonNull::new_unchecked(node.cast());
+            self.unlink(node);
+            Some(node)
+        }
     }
 
     /// Takes any entry out: for the end of the wheel.
@@ -217,7 +271,8 @@ impl Wheel {
         if self.len == 0 {
             return None;
         }
-        let node = self.lists.iter().find_map(|list| list.head)?;
+        let list = (0..LISTS).find(|&list| !self.is_empty(list))?;
+        let node = NonNull::new(self.first(list).cast())?;
         // SAFETY: nodes in a list are valid, and linked into this wheel.
         unsafe { self.remove(node) };
         Some(node)
@@ -246,83 +301,92 @@ impl Wheel {
             self.occupied[level] |= 1 << slot;
             level * SLOTS + slot
         };
-        // SAFETY: the caller's promise.
-        unsafe { self.append(node, list) };
+        let end = self.list(list);
+        let links = node.as_ptr().cast::<Links>();
+        // SAFETY: `node` is valid by the caller's promise, the old last by `insert`'s.
+        unsafe {
+            let last = (*end).prev;
+            links.write(Links {
+                next: end,
+                prev: last,
+            });
+            (*last).next = links;
+            (*end).prev = links;
+        }
     }
 
+    /// Takes a node out of its list, and tells which list that has emptied.
+    ///
     /// # Safety
-    /// As for `place`.
-    unsafe fn append(&mut self, node: NonNull<Node>, list: usize) {
-        let ends = &mut self.lists[list];
-        // SAFETY: `node` is valid by the caller's promise, the old tail by `insert`'s.
-        unsafe {
-            (*node.as_ptr()).list = list as u16;
-            (*node.as_ptr()).next = None;
-            (*node.as_ptr()).prev = ends.tail;
-            match ends.tail {
-                Some(tail) => (*tail.as_ptr()).next = Some(node),
-                None => ends.head = Some(node),
-            }
-        }
-        ends.tail = Some(node);
-    }
-
-    /// # Safety
-    /// `node` is in `list`.
-    unsafe fn unlink(&mut self, node: NonNull<Node>, list: usize) {
-        let ends = &mut self.lists[list];
-        // SAFETY: a linked node and its neighbours are valid, by `insert`.
-        unsafe {
-            let (prev, next) = (node.as_ref().prev, node.as_ref().next);
-            match prev {
-                Some(prev) => (*prev.as_ptr()).next = next,
-                None => ends.head = next,
-            }
-            match next {
-                Some(next) => (*next.as_ptr()).prev = prev,
-                None => ends.tail = prev,
-            }
-            (*node.as_ptr()).list = UNLINKED;
-            (*node.as_ptr()).next = None;
-            (*node.as_ptr()).prev = None;
-        }
+    /// `node` is linked into this wheel.
+    unsafe fn unlink(&mut self, node: NonNull<Node>) -> Option<usize> {
         self.len -= 1;
+        let links = node.as_ptr().cast::<Links>();
+        // SAFETY: a linked node and its neighbours are valid, by `insert`.
+        let (next, prev) = unsafe {
+            let (next, prev) = ((*links).next, (*links).prev);
+            (*prev).next = next;
+            (*next).prev = prev;
+            links.write(Node::new().links);
+            (next, prev)
+        };
+        // Only a list's own place can be on both sides.
+        (next == prev).then(|| (next.addr() - self.lists.as_ptr().addr()) / size_of::<Links>())
     }
 
     /// Appends the whole of `list` to the fired ones.
     fn fire_list(&mut self, list: usize) {
-        let taken = std::mem::take(&mut self.lists[list]);
-        let Some(head) = taken.head else { return };
-        let mut cursor = Some(head);
-        while let Some(node) = cursor {
-            // SAFETY: nodes in a list are valid, by `insert`.
-            unsafe {
-                (*node.as_ptr()).list = FIRED as u16;
-                cursor = node.as_ref().next;
-            }
+        if self.is_empty(list) {
+            return;
         }
-        let fired = &mut self.lists[FIRED];
-        // SAFETY: as above.
-        unsafe { (*head.as_ptr()).prev = fired.tail };
-        match fired.tail {
-            // SAFETY: as above.
-            Some(tail) => unsafe { (*tail.as_ptr()).next = Some(head) },
-            None => fired.head = Some(head),
+        let (from, to) = (self.list(list), self.list(FIRED));
+        // SAFETY: the ends of lists are valid, by `insert`.
+        unsafe {
+            let (first, last) = ((*from).next, (*from).prev);
+            let before = (*to).prev;
+            (*before).next = first;
+            (*first).prev = before;
+            (*last).next = to;
+            (*to).prev = last;
         }
-        fired.tail = taken.tail;
+        self.clear(list);
     }
 
     fn cascade(&mut self, list: usize) {
-        let mut cursor = std::mem::take(&mut self.lists[list]).head;
-        while let Some(node) = cursor {
+        let end = self.list(list);
+        let mut cursor = self.first(list);
+        self.clear(list);
+        while cursor != end {
             // SAFETY: nodes in a list are valid; this one has just left its list, and its links
             // are written before anybody reads them.
             unsafe {
-                cursor = node.as_ref().next;
+                let node = NonNull::new_unchecked(cursor.cast());
+                cursor = (*cursor).next;
+                prefetch(cursor);
                 self.place(node);
             }
         }
     }
+}
+
+impl Drop for Wheel {
+    fn drop(&mut self) {
+        let lists = ptr::slice_from_raw_parts_mut(self.lists.as_ptr(), LISTS);
+        // SAFETY: it is the box that `new` leaked. Nodes that are still linked are not looked at.
+        drop(unsafe { Box::from_raw(lists) });
+    }
+}
+
+/// Begins to fetch what `place` points at, which need not be valid.
+#[inline(always)]
+fn prefetch(place: *const Links) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast())
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
 }
 
 impl std::fmt::Debug for Wheel {
