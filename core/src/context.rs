@@ -13,7 +13,7 @@ use std::ptr;
 #[cfg(not(loom))]
 pub(crate) struct Driver {
     pub(crate) reactor: crate::reactor::Handle,
-    pub(crate) timers: std::sync::Arc<crate::time::TimerQueue>,
+    pub(crate) timers: crate::time::TimerRef,
 }
 
 #[cfg(loom)]
@@ -32,7 +32,8 @@ thread_local! {
 
 /// Makes `driver` the one that futures polled on this thread register with, until the guard goes.
 /// `waiter` says that this thread looks at it before it next waits, and need not be woken for what
-/// it registers itself.
+/// it registers itself. No other thread says so until the guard goes: the waiter uses its timers
+/// without a lock.
 pub(crate) fn enter_driver(driver: &Driver, waiter: bool) -> DriverGuard<'_> {
     DriverGuard {
         before: DRIVER.with(|current| current.replace(driver)),
@@ -69,6 +70,18 @@ pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
     }
     let runtime = entered()?;
     Some(f(runtime.foreign_driver()))
+}
+
+/// Calls `f` with the timers of [`with_driver`], and whether this thread is the one that they wake.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) fn with_timers<R>(f: impl FnOnce(&crate::time::TimerQueue, bool) -> R) -> Option<R> {
+    let driver = DRIVER.try_with(Cell::get).unwrap_or(ptr::null());
+    if !driver.is_null() && !BY_HAND.with(Cell::get) {
+        // SAFETY: a guard that borrows the driver is alive further down this thread's stack.
+        return Some(f(unsafe { &(*driver).timers }, WAITER.with(Cell::get)));
+    }
+    with_driver(|driver| f(&driver.timers, is_waiter_of(&driver.timers)))
 }
 
 /// Whether this thread is the one that `timers` wake, so that it looks at them before it next waits.

@@ -76,6 +76,14 @@ impl ThreadOptions {
     }
 }
 
+/// Starts a thread of our own that ends by itself, with signals blocked. `false` if the system has
+/// none left.
+#[cfg(not(loom))]
+pub(crate) fn spawn_helper(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    with_signals_blocked(|| builder.spawn(body)).is_ok()
+}
+
 /// Waits until a thread has ended, unless it is the calling one, which its destructors of
 /// thread-local values may make it.
 pub(crate) fn join(handle: JoinHandle<()>) {

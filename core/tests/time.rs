@@ -276,6 +276,150 @@ fn a_sleep_may_outlive_its_runtime() {
 }
 
 #[test]
+fn a_sleep_that_waits_while_its_runtime_ends_is_over_in_time() {
+    for workers in [1, 2, 4] {
+        let runtime = runtime(workers);
+        let handle = runtime.handle().clone();
+        let (polled, was_polled) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || {
+            let start = Instant::now();
+            let mut wait = pin!(sleep(20 * MS));
+            let waited = handle.block_on(poll_fn(|cx| {
+                let poll = wait.as_mut().poll(cx);
+                // The runtime may be slower than the sleep, and gone already at a later poll.
+                let _ = polled.send(());
+                poll
+            }));
+            waited.expect("this thread may block");
+            start.elapsed()
+        });
+        was_polled.recv().expect("polled");
+        drop(runtime);
+        assert!(waiting.join().expect("joined") >= 20 * MS);
+    }
+}
+
+#[test]
+fn a_sleep_that_begins_after_the_end_of_its_runtime_is_over_in_time() {
+    let runtime = runtime(2);
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    for _ in 0..3 {
+        let start = Instant::now();
+        handle.block_on(sleep(MS)).expect("blocked");
+        assert!(start.elapsed() >= MS);
+    }
+    let late = handle.block_on(timeout(MS, std::future::pending::<()>()));
+    assert!(late.expect("blocked").is_err());
+    let mut ticks = interval(MS);
+    let ticked = handle.block_on(async {
+        for _ in 0..3 {
+            ticks.tick().await;
+        }
+    });
+    ticked.expect("blocked");
+    // Nor does it matter whose executor polls it.
+    let _entered = handle.enter();
+    let start = Instant::now();
+    futures_lite::future::block_on(sleep(MS));
+    assert!(start.elapsed() >= MS);
+}
+
+#[test]
+fn a_sleep_may_outlive_its_loop_and_is_over_in_time() {
+    let el = EventLoop::new().expect("a loop");
+    let start = Instant::now();
+    let mut kept = Box::pin(sleep(5 * MS));
+    let polled = el.block_on(async { poll_once(kept.as_mut()).is_pending() });
+    assert!(polled.expect("blocked"));
+    drop(el);
+    futures_lite::future::block_on(kept);
+    assert!(start.elapsed() >= 5 * MS);
+}
+
+#[test]
+fn timers_left_behind_leave_no_thread() {
+    fn threads() -> usize {
+        std::fs::read_dir("/proc/self/task")
+            .expect("listed")
+            .count()
+    }
+    // Other tests run in this process at the same time, so the count is taken in one of its own.
+    if std::env::var_os("LIBRUNTIME_COUNT").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "timers_left_behind_leave_no_thread"])
+            .env("LIBRUNTIME_COUNT", "1")
+            .stdout(std::process::Stdio::null())
+            .status();
+        assert!(status.expect("run").success());
+        return;
+    }
+    let before = threads();
+    let mut kept = Box::pin(sleep(HOUR));
+    let runtime = runtime(1);
+    let polled = runtime.block_on(async { poll_once(kept.as_mut()).is_pending() });
+    assert!(polled.expect("blocked"));
+    drop(runtime);
+    assert_eq!(threads(), before + 1, "one serves what is left");
+    drop(kept);
+    while threads() > before {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_deadline_is_kept_to_the_nanosecond_wherever_the_sleep_is() {
+    let before = Instant::now();
+    let runtime = runtime(1);
+    let deadline = Instant::now() + Duration::from_nanos(1_234_567);
+    let mut wait = pin!(sleep_until(deadline));
+    assert_eq!(wait.deadline(), deadline);
+    runtime
+        .block_on(async {
+            assert!(poll_once(wait.as_mut()).is_pending());
+            assert_eq!(wait.deadline(), deadline);
+            wait.as_mut().await;
+            assert_eq!(wait.deadline(), deadline);
+            assert!(wait.is_elapsed());
+            // Before the clock of the runtime's timers began, which they can not express.
+            wait.as_mut().reset(Instant::now() + HOUR);
+            assert!(poll_once(wait.as_mut()).is_pending());
+            let past = before - MS;
+            wait.as_mut().reset(past);
+            assert_eq!(wait.deadline(), past);
+            assert!(poll_once(wait.as_mut()).is_ready());
+        })
+        .expect("blocked");
+}
+
+#[test]
+fn a_task_that_waits_is_woken_when_its_sleep_is_set_to_the_past() {
+    let before = Instant::now() - MS;
+    let runtime = runtime(2);
+    for past in [before, Instant::now()] {
+        let shared = Arc::new(std::sync::Mutex::new(Box::pin(sleep(HOUR))));
+        let waiting = shared.clone();
+        let (polled, was_polled) = std::sync::mpsc::channel();
+        let task = runtime.spawn(poll_fn(move |cx| {
+            let poll = waiting.lock().expect("lock").as_mut().poll(cx);
+            let _ = polled.send(());
+            poll
+        }));
+        was_polled.recv().expect("polled");
+        shared.lock().expect("lock").as_mut().reset(past);
+        runtime.block_on(task).expect("blocked").expect("woken");
+    }
+}
+
+#[test]
+fn a_sleep_goes_anywhere() {
+    fn anywhere<T: Send + Sync>() {}
+    anywhere::<Sleep>();
+    anywhere::<libruntime_core::time::Interval>();
+    anywhere::<libruntime_core::time::Timeout<Sleep>>();
+}
+
+#[test]
 #[should_panic(expected = "belongs to no runtime and no event loop")]
 fn a_sleep_outside_of_any_runtime_says_so() {
     let mut lost = pin!(sleep(HOUR));

@@ -20,7 +20,7 @@ use crate::panic::{contain, discard_payload};
 use crate::reactor::sys::{Bell, Events, Poller};
 use crate::reactor::token::{self, Token, WatchKey};
 use crate::reactor::{self, Ready};
-use crate::time::TimerQueue;
+use crate::time::TimerRef;
 
 type OnPanic = Rc<dyn Fn(Box<dyn Any + Send>)>;
 
@@ -59,7 +59,7 @@ impl Core {
         let waker = shared.clone();
         let driver = Driver {
             reactor: reactor::Handle::of(poller, None),
-            timers: TimerQueue::new(move || waker.wake()),
+            timers: TimerRef::new(move || waker.wake()),
         };
         Ok(Rc::new(Core {
             shared,
@@ -342,7 +342,8 @@ impl Core {
         self.embedding.take();
         // Last: a destructor above may have stopped a watch or a timer.
         if let Some(driver) = self.driver.take() {
-            driver.timers.close();
+            // SAFETY: this is the loop's thread, outside of any turn, and there will be none.
+            unsafe { driver.timers.close() };
             driver.reactor.close();
         }
         let on_panic = self.on_panic.take();

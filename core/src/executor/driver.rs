@@ -10,7 +10,7 @@ mod real {
     use super::super::parker::Parker;
     use crate::reactor;
     use crate::shim::sync::{Mutex, MutexGuard};
-    use crate::time::TimerQueue;
+    use crate::time::TimerRef;
     use std::io;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ mod real {
             let handle = reactor.clone();
             Driver {
                 reactor: reactor.clone(),
-                timers: TimerQueue::new(move || parker.unpark(&handle)),
+                timers: TimerRef::new(move || parker.unpark(&handle)),
             }
         }
 
@@ -85,7 +85,8 @@ mod real {
         }
 
         pub(in super::super) fn close(&self) {
-            self.timers.close();
+            // SAFETY: the runtime's end, when no worker runs any more.
+            unsafe { self.timers.close() };
         }
     }
 }

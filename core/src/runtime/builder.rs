@@ -146,6 +146,7 @@ impl Builder {
             on_stop: self.on_stop.clone(),
             family: Arc::new(()),
         };
+        crate::time::prepare_fences();
         let pool = Pool::new(options.clone(), self.blocking.clone());
         let (shared, workers) = Shared::with_workers(workers, pool)?;
         let threads = Arc::new(Threads::new(workers.len()));

@@ -20,9 +20,22 @@ impl Clock {
         }
     }
 
-    /// The first tick at which `deadline` has passed.
-    pub(crate) fn deadline(&self, deadline: Instant) -> u64 {
-        ceil(self.nanos(deadline))
+    /// The first tick at which `deadline` has passed, and how many nanoseconds it comes after that.
+    /// A deadline that is centuries away is taken for one that is [`NEVER`] away.
+    pub(crate) fn deadline(&self, deadline: Instant) -> (u64, u16) {
+        let nanos = self.nanos(deadline).min(NEVER);
+        let tick = ceil(nanos);
+        (tick, ((tick << TICK_SHIFT) - nanos) as u16)
+    }
+
+    /// The inverse of [`deadline`](Self::deadline).
+    pub(crate) fn before(&self, tick: u64, nanos: u16) -> Instant {
+        self.at((tick << TICK_SHIFT) - u64::from(nanos))
+    }
+
+    /// Whether `instant` was there before this clock was made.
+    pub(crate) fn is_younger_than(&self, instant: Instant) -> bool {
+        instant < self.origin
     }
 
     /// The last tick that has passed at `now`.
@@ -47,6 +60,9 @@ impl Clock {
     }
 }
 
+/// 292 years in nanoseconds, of which a multiple of a tick still is a `u64`.
+const NEVER: u64 = 1 << 63;
+
 /// 584 years of them; longer is for ever. Cheaper than `as_nanos`, which calculates with 128 bits.
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     duration
@@ -66,6 +82,12 @@ pub(crate) fn floor(nanos: u64) -> u64 {
     nanos >> TICK_SHIFT
 }
 
+/// Whether a deadline that is `duration` away is ahead for certain, so that it goes into the wheel
+/// without another look at the clock.
+pub(crate) fn is_ahead(duration: Duration) -> bool {
+    duration > Duration::from_nanos(1 << TICK_SHIFT)
+}
+
 /// `Instant::now() + delay`, or a point so far away that it never comes.
 pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
     // Some systems' clocks overflow early; thirty years is what tokio uses as "never" too.
@@ -82,9 +104,9 @@ mod tests {
         let clock = Clock::new();
         let tick = Duration::from_nanos(1 << TICK_SHIFT);
         let just_after = clock.origin + tick + Duration::from_nanos(1);
-        assert_eq!(clock.deadline(just_after), 2);
+        assert_eq!(clock.deadline(just_after), (2, (1 << TICK_SHIFT) - 1));
         assert_eq!(clock.elapsed(just_after), 1);
-        assert_eq!(clock.deadline(clock.origin + tick), 1);
+        assert_eq!(clock.deadline(clock.origin + tick), (1, 0));
         assert_eq!(clock.instant(2), Some(clock.origin + 2 * tick));
     }
 
@@ -92,6 +114,19 @@ mod tests {
     fn an_endless_delay_does_not_overflow() {
         let clock = Clock::new();
         let never = after(Instant::now(), Duration::MAX);
-        assert!(clock.deadline(never) > clock.elapsed(Instant::now()));
+        assert!(clock.deadline(never).0 > clock.elapsed(Instant::now()));
+        let end = after(clock.origin, Duration::from_nanos(u64::MAX));
+        let (tick, early) = clock.deadline(end);
+        assert_eq!(clock.before(tick, early), clock.at(NEVER));
+    }
+
+    #[test]
+    fn a_deadline_is_known_to_the_nanosecond() {
+        let clock = Clock::new();
+        for nanos in [0, 1, 8191, 8192, 8193, 123_456_789_012_345] {
+            let deadline = clock.at(nanos);
+            let (tick, early) = clock.deadline(deadline);
+            assert_eq!(clock.before(tick, early), deadline);
+        }
     }
 }

@@ -89,14 +89,14 @@ impl Interval {
         } else {
             clock::after(due, self.period)
         };
-        self.sleep.as_mut().reset(next);
+        let ahead = clock::is_ahead(next.saturating_duration_since(now));
+        self.sleep.as_mut().reset_to(next, ahead);
         Poll::Ready(due)
     }
 
     /// Starts anew: the next tick is a period from now.
     pub fn reset(&mut self) {
-        let next = clock::after(Instant::now(), self.period);
-        self.sleep.as_mut().reset(next);
+        self.reset_after(self.period);
     }
 
     /// The next tick is due at once.
@@ -107,7 +107,7 @@ impl Interval {
     /// The next tick is due `after` from now.
     pub fn reset_after(&mut self, after: Duration) {
         let next = clock::after(Instant::now(), after);
-        self.sleep.as_mut().reset(next);
+        self.sleep.as_mut().reset_to(next, clock::is_ahead(after));
     }
 
     /// The next tick is due at `deadline`.

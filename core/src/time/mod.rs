@@ -3,7 +3,10 @@
 //! Timers stand in a hierarchical wheel with a tick of 8.192 µs. A deadline is rounded up to a
 //! tick and the present is rounded down, so nothing is ever early. Each worker of a runtime has a
 //! wheel, and so has each event loop; a [`Sleep`] belongs to the one of the thread that polls it
-//! first. Setting and cancelling take constant time.
+//! first. Setting and cancelling take constant time, without a lock or an allocation as long as a
+//! task's timers are set and cancelled by the worker that they belong to. A [`Sleep`] is 56 bytes.
+//!
+//! The wheel of a worker that is held up by a long poll may be run by another.
 //!
 //! ```
 //! use libruntime_core::time::{sleep, timeout};
@@ -19,8 +22,15 @@
 //! ```
 
 pub(crate) mod clock;
+mod entry;
 #[cfg(not(loom))]
 mod interval;
+mod keeper;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod membarrier;
+mod owner_count;
+mod owner_lock;
 mod queue;
 #[cfg(not(loom))]
 mod sleep;
@@ -31,7 +41,8 @@ pub(crate) mod wheel;
 
 #[cfg(not(loom))]
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
-pub(crate) use queue::TimerQueue;
+pub(crate) use membarrier::prepare as prepare_fences;
+pub(crate) use queue::{TimerQueue, TimerRef};
 #[cfg(not(loom))]
 pub use sleep::{Sleep, sleep, sleep_until};
 #[cfg(not(loom))]

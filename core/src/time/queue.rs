@@ -1,22 +1,9 @@
 //! The timers of one waiter: a wheel under a lock, entries in the futures that wait.
 //!
-//! # Who may touch an [`Entry`]
-//!
-//! An entry stands inside its future, which is pinned. Its `state` says whose the rest of it is:
-//!
-//! | state | `node` and `waker` belong to | left by |
-//! |---|---|---|
-//! | `IDLE` | the future | the future, which links it under the lock → `LINKED` |
-//! | `LINKED` | whoever holds the queue's lock | the queue when it fires → `FIRED`; the future when it cancels → `IDLE` |
-//! | `FIRED` | the future | the future → `IDLE` |
-//!
-//! **The race to prevent**: one thread fires an entry while another drops the future around it.
-//! Firing happens under the lock, and storing `FIRED` (release) is the last thing it does to the
-//! entry: the waker has been moved out by then, and is called after the lock is given up. A future
-//! that is dropped loads `state` (acquire): `FIRED` means that the queue will not touch the entry
-//! again, so no lock is needed; `LINKED` sends it to the lock, under which it finds the entry
-//! either still linked, and unlinks it, or fired in between. Only the future leaves `IDLE` and
-//! `FIRED`, and a future is in one thread's hands at a time.
+//! The waiter (a worker, or an event loop) owns the queue: it uses the lock ([`OwnerLock`]) and counts
+//! its references ([`OwnerCount`]) without atomic operations. Everybody else may do all that it may:
+//! set, cancel, and [`process`](TimerQueue::process) what is overdue while the waiter is held up. What an
+//! [`Entry`] goes through, and who may touch it when, is written down there.
 //!
 //! # How the waiter learns of an earlier deadline
 //!
@@ -26,95 +13,56 @@
 //! wakes a waiter that sleeps, and makes one that is about to sleep not do so; both read
 //! `earliest` again. So a waiter can not sleep past a deadline that was in the wheel when it was
 //! last unparked, and it is unparked after each one that matters.
+//!
+//! # After the waiter's end
+//!
+//! A future that was polled on a runtime may outlive it, on a thread that blocks or in somebody
+//! else's executor, and must not wait for ever. So a queue that is closed goes on, with a
+//! [keeper](super::keeper) in the waiter's place: a thread that is started when there is a timer left,
+//! and ends when there is none.
 
 use std::fmt;
-use std::marker::PhantomPinned;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
 use crossbeam_utils::CachePadded;
 
 use super::clock::Clock;
+use super::entry::{Entry, LINKED};
+use super::keeper::Keeper;
+use super::owner_count::OwnerCount;
+use super::owner_lock::{Guard, OwnerLock};
 use super::wake_batch::WakeBatch;
-use super::wheel::{Node, Wheel};
-use crate::shim::cell::UnsafeCell;
-use crate::shim::sync::Mutex;
-use crate::shim::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-const IDLE: usize = 0;
-const LINKED: usize = 1;
-const FIRED: usize = 2;
+use super::wheel::Wheel;
+use crate::shim::sync::atomic::{AtomicU64, Ordering};
 
 /// No deadline at all.
 const NEVER: u64 = u64::MAX;
 
-/// One future's place in a queue. See the module's documentation.
-#[repr(C)]
-pub(crate) struct Entry {
-    /// First, so that a node's address is its entry's.
-    node: std::cell::UnsafeCell<Node>,
-    state: AtomicUsize,
-    waker: UnsafeCell<Option<Waker>>,
-    _pinned: PhantomPinned,
-}
-
-// SAFETY: the module's table says which thread may touch what.
-unsafe impl Send for Entry {}
-// SAFETY: as above.
-unsafe impl Sync for Entry {}
-
-impl Entry {
-    pub(crate) fn new() -> Entry {
-        Entry {
-            node: std::cell::UnsafeCell::new(Node::new()),
-            state: AtomicUsize::new(IDLE),
-            waker: UnsafeCell::new(None),
-            _pinned: PhantomPinned,
-        }
-    }
-
-    /// Whether the deadline has passed, and nothing has been done about it since.
-    pub(crate) fn has_fired(&self) -> bool {
-        self.state.load(Ordering::Acquire) == FIRED
-    }
-
-    fn is_linked(&self) -> bool {
-        // Only the queue takes this state away from under its owner, and the lock decides then.
-        self.state.load(Ordering::Relaxed) == LINKED
-    }
-}
-
-struct State {
-    wheel: Wheel,
-    closed: bool,
+pub(super) struct State {
+    pub(super) wheel: Wheel,
+    /// Whose the timers are once the waiter has gone.
+    pub(super) keeper: Option<Keeper>,
 }
 
 /// The timers of one worker, or of one event loop. See the module's documentation.
+///
+/// `here`, wherever it is asked for, says that the calling thread is the waiter: that it looks at
+/// [`next_deadline`](Self::next_deadline) before it next waits, and that nobody else is the waiter
+/// before it has ceased to be.
 pub(crate) struct TimerQueue {
     clock: Clock,
-    state: CachePadded<Mutex<State>>,
-    earliest: AtomicU64,
     unpark: Box<dyn Fn() + Send + Sync>,
+    refs: OwnerCount,
+    earliest: AtomicU64,
+    state: CachePadded<OwnerLock<State>>,
 }
 
 impl TimerQueue {
-    /// A queue whose waiter is woken by `unpark`, which may be called by any thread, and holds no
-    /// lock that is held while the queue is used.
-    pub(crate) fn new(unpark: impl Fn() + Send + Sync + 'static) -> Arc<TimerQueue> {
-        Arc::new(TimerQueue {
-            clock: Clock::new(),
-            state: CachePadded::new(Mutex::new(State {
-                wheel: Wheel::new(),
-                closed: false,
-            })),
-            earliest: AtomicU64::new(NEVER),
-            unpark: Box::new(unpark),
-        })
-    }
-
     /// The waiter: when it has to [`process`](Self::process) again. No lock is taken.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self.earliest.load(Ordering::Acquire) {
@@ -128,20 +76,29 @@ impl TimerQueue {
         self.earliest.load(Ordering::Relaxed) == NEVER
     }
 
-    /// Wakes whoever waited for a time up to `now`, and counts them. No lock is held while waking,
-    /// and none taken if nothing is due.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Wakes whoever waited for a time up to `now`, and counts them. From any thread, several at once
+    /// included. No lock is held while waking, and none taken if nothing is due.
+    #[cfg(not(loom))]
     pub(crate) fn process(&self, now: Instant) -> usize {
-        let now = self.clock.elapsed(now);
+        let here = crate::context::is_waiter_of(self);
+        // SAFETY: the context knows.
+        unsafe { self.process_at(self.clock.elapsed(now), here) }
+    }
+
+    /// # Safety
+    /// `here` is true.
+    pub(super) unsafe fn process_at(&self, now: u64, here: bool) -> usize {
         if self.earliest.load(Ordering::Relaxed) > now {
             return 0;
         }
-        self.fire(now)
-    }
-
-    fn fire(&self, now: u64) -> usize {
         let mut count = 0;
         let mut batch = WakeBatch::new();
-        let mut state = self.state.lock();
+        // SAFETY: by the caller's promise.
+        let mut state = unsafe { self.lock(here) };
         state.wheel.advance(now);
         loop {
             while !batch.is_full() {
@@ -149,9 +106,7 @@ impl TimerQueue {
                 count += 1;
                 // SAFETY: the node is an entry's first field; entries in the wheel are LINKED, so
                 // they are valid and the lock's.
-                if let Some(waker) = unsafe { fired(node) } {
-                    batch.push(waker);
-                }
+                batch.push(unsafe { Entry::fire(node) });
             }
             let full = batch.is_full();
             if !full {
@@ -162,142 +117,170 @@ impl TimerQueue {
             if !full {
                 return count;
             }
-            state = self.state.lock();
+            // SAFETY: by the caller's promise.
+            state = unsafe { self.lock(here) };
         }
     }
 
-    /// Ends the queue: what waits is let go without being woken, and nothing fires any more.
-    pub(crate) fn close(&self) {
-        let mut wakers = Vec::new();
+    /// Ends the waiter's time: from now on a keeper serves what is left, and what comes.
+    ///
+    /// # Safety
+    /// Called once, by the waiter or after it; nobody is the waiter afterwards.
+    pub(crate) unsafe fn close(&self) {
+        // SAFETY: by the caller's promise. The caller's own reference is the `&self`.
+        unsafe { self.refs.disown() };
+        // SAFETY: this thread need not be the waiter.
+        let mut state = unsafe { self.lock(false) };
+        let mut keeper = Keeper::new();
+        if state.wheel.len() > 0 {
+            // If there is no thread to be had, whoever sets a timer next tries again.
+            keeper.start(self);
+        }
+        state.keeper = Some(keeper);
+    }
+
+    /// Links `entry`, which is not linked, to fire at `deadline` and wake `waker`. `Err` gives the
+    /// waker back: there is nobody to serve it, which happens only at the end of everything, if the
+    /// system has no thread left.
+    ///
+    /// # Safety
+    /// `here` is true. The caller is the entry's future, and cancels it before it is dropped.
+    pub(crate) unsafe fn insert(
+        &self,
+        entry: Pin<&Entry>,
+        deadline: Instant,
+        waker: Waker,
+        here: bool,
+    ) -> Result<(), Waker> {
+        entry.put_waker(waker);
+        // SAFETY: by the caller's promise.
+        let mut state = unsafe { self.lock(here) };
+        if let Some(keeper) = &mut state.keeper
+            && !keeper.start(self)
         {
-            let mut state = self.state.lock();
-            state.closed = true;
-            while let Some(node) = state.wheel.pop_any() {
-                let entry = node.cast::<Entry>();
-                // SAFETY: as in `fire`; IDLE is the last thing that is done to the entry.
-                unsafe {
-                    wakers.push(entry.as_ref().waker.with_mut(|waker| (*waker).take()));
-                    entry.as_ref().state.store(IDLE, Ordering::Release);
-                }
-            }
-            self.publish_earliest(&mut state.wheel);
+            drop(state);
+            // SAFETY: it was put there, and not linked.
+            let waker = unsafe { entry.take_waker() };
+            entry.set_loose(deadline, false);
+            return Err(waker);
         }
-        drop(wakers);
+        entry.to_linked();
+        self.link(state, entry, deadline, here);
+        Ok(())
     }
 
-    /// Links `entry`, which is not linked, to fire at `deadline` and wake `waker`. `here` says that
-    /// the calling thread is the waiter. Nothing happens in a queue that is closed.
-    pub(crate) fn insert(&self, entry: Pin<&Entry>, deadline: Instant, waker: Waker, here: bool) {
-        debug_assert!(!entry.is_linked());
-        let tick = self.clock.deadline(deadline);
-        // SAFETY: not LINKED: the entry is the caller's.
-        let old = entry
-            .waker
-            .with_mut(|slot| unsafe { (*slot).replace(waker) });
-        drop(old);
-        let lowered = {
-            let mut state = self.state.lock();
-            if state.closed {
-                return;
-            }
-            entry.state.store(LINKED, Ordering::Relaxed);
-            self.link(&mut state.wheel, entry, tick)
-        };
-        if lowered && !here {
-            (self.unpark)();
-        }
-    }
-
-    /// Whether the earliest deadline is earlier now.
-    fn link(&self, wheel: &mut Wheel, entry: Pin<&Entry>, tick: u64) -> bool {
-        let node = NonNull::from(entry.get_ref()).cast::<Node>();
+    /// The entry is linked, but for the wheel; the lock is given up.
+    fn link(&self, mut state: Guard<'_, State>, entry: Pin<&Entry>, deadline: Instant, here: bool) {
+        let (tick, before_tick) = self.clock.deadline(deadline);
+        entry.set_before_tick(before_tick);
         // SAFETY: the entry is pinned, and its drop unlinks it under the lock before it is freed;
         // LINKED makes it the lock's.
-        unsafe { wheel.insert(node, tick) };
-        let before = self.earliest.load(Ordering::Relaxed);
-        if tick < before {
-            self.earliest.store(tick, Ordering::Release);
+        unsafe { state.wheel.insert(entry.node(), tick) };
+        if tick >= self.earliest.load(Ordering::Relaxed) {
+            return;
         }
-        tick < before
+        self.earliest.store(tick, Ordering::Release);
+        if here {
+            return;
+        }
+        match state.keeper.as_ref().map(Keeper::waker) {
+            None => {
+                drop(state);
+                (self.unpark)();
+            }
+            Some(wake) => {
+                drop(state);
+                wake.wake();
+            }
+        }
     }
 
     /// Moves a linked entry to another deadline; `false` if it is not linked any more, and was
     /// not touched.
-    pub(crate) fn reset(&self, entry: Pin<&Entry>, deadline: Instant, here: bool) -> bool {
-        let tick = self.clock.deadline(deadline);
-        let lowered = {
-            let mut state = self.state.lock();
-            if !entry.is_linked() {
-                return false;
-            }
-            // SAFETY: LINKED, and the lock is held.
-            unsafe { state.wheel.remove(NonNull::from(entry.get_ref()).cast()) };
-            self.link(&mut state.wheel, entry, tick)
-        };
-        if lowered && !here {
-            (self.unpark)();
+    ///
+    /// # Safety
+    /// `here` is true. The caller is the entry's future.
+    pub(crate) unsafe fn reset(&self, entry: Pin<&Entry>, deadline: Instant, here: bool) -> bool {
+        // SAFETY: by the caller's promise.
+        let mut state = unsafe { self.lock(here) };
+        if !entry.is_linked() {
+            return false;
         }
+        // SAFETY: LINKED, and the lock is held.
+        unsafe { state.wheel.remove(entry.node()) };
+        self.link(state, entry, deadline, here);
         true
     }
 
     /// Exchanges the waker of a linked entry; `false` if it is not linked any more.
-    pub(crate) fn replace_waker(&self, entry: Pin<&Entry>, waker: Waker) -> bool {
-        let (old, linked) = {
-            let _state = self.state.lock();
-            if entry.is_linked() {
-                // SAFETY: LINKED, and the lock is held.
-                (
-                    entry
-                        .waker
-                        .with_mut(|slot| unsafe { (*slot).replace(waker) }),
-                    true,
-                )
-            } else {
-                (Some(waker), false)
-            }
+    ///
+    /// # Safety
+    /// `here` is true. The caller is the entry's future.
+    pub(crate) unsafe fn replace_waker(
+        &self,
+        entry: Pin<&Entry>,
+        waker: Waker,
+        here: bool,
+    ) -> bool {
+        // SAFETY: by the caller's promise.
+        let state = unsafe { self.lock(here) };
+        let linked = entry.is_linked();
+        let unused = if linked {
+            // SAFETY: LINKED, and the lock is held.
+            unsafe { entry.replace_waker(waker) }
+        } else {
+            waker
         };
-        drop(old);
+        drop(state);
+        drop(unused);
         linked
     }
 
-    /// Takes the entry out, from any thread: afterwards it is the caller's, and is not fired.
-    /// Constant time; without the lock if it has fired already.
-    pub(crate) fn cancel(&self, entry: Pin<&Entry>) {
-        if entry.state.load(Ordering::Acquire) == LINKED {
-            let mut state = self.state.lock();
-            if entry.is_linked() {
-                // SAFETY: LINKED, and the lock is held. `earliest` stays: it is a lower bound.
-                unsafe { state.wheel.remove(NonNull::from(entry.get_ref()).cast()) };
-                if state.wheel.len() == 0 {
-                    self.earliest.store(NEVER, Ordering::Release);
-                }
+    /// Takes the entry out, from any thread: afterwards it is the caller's, and is not fired. Gives
+    /// back the waker of an entry that had not. Constant time; without the lock if it has fired
+    /// already.
+    ///
+    /// # Safety
+    /// `here` is true. The caller is the entry's future.
+    #[inline]
+    pub(crate) unsafe fn cancel(&self, entry: Pin<&Entry>, here: bool) -> Option<Waker> {
+        if entry.state() != LINKED {
+            return None;
+        }
+        // SAFETY: by the caller's promise.
+        let mut state = unsafe { self.lock(here) };
+        if !entry.is_linked() {
+            return None;
+        }
+        // SAFETY: LINKED, and the lock is held.
+        let waker = unsafe {
+            state.wheel.remove(entry.node());
+            entry.take_waker()
+        };
+        entry.to_idle();
+        // Otherwise `earliest` stays: it is a lower bound.
+        if state.wheel.len() == 0 {
+            self.earliest.store(NEVER, Ordering::Release);
+            let keeper = state.keeper.as_ref().map(Keeper::waker);
+            drop(state);
+            if let Some(keeper) = keeper {
+                keeper.wake();
             }
         }
-        // A relaxed store will do: the lock, or the load above, ordered this after the queue's
-        // last touch, and nobody else reads it.
-        entry.state.store(IDLE, Ordering::Relaxed);
-        // SAFETY: not LINKED: the entry is the caller's.
-        let waker = entry.waker.with_mut(|slot| unsafe { (*slot).take() });
-        drop(waker);
+        Some(waker)
+    }
+
+    /// # Safety
+    /// `here` is true.
+    #[inline]
+    pub(super) unsafe fn lock(&self, here: bool) -> Guard<'_, State> {
+        // SAFETY: the waiter is the lock's owner.
+        unsafe { self.state.lock(here) }
     }
 
     fn publish_earliest(&self, wheel: &mut Wheel) {
         self.earliest
             .store(wheel.earliest().unwrap_or(NEVER), Ordering::Release);
-    }
-}
-
-/// Marks an entry as fired and takes its waker.
-///
-/// # Safety
-/// `node` belongs to a valid entry that is LINKED and was just taken out; the lock is held.
-unsafe fn fired(node: NonNull<Node>) -> Option<Waker> {
-    let entry = node.cast::<Entry>();
-    // SAFETY: the caller's promise. After the store the entry may be gone.
-    unsafe {
-        let waker = entry.as_ref().waker.with_mut(|waker| (*waker).take());
-        (*entry.as_ptr()).state.store(FIRED, Ordering::Release);
-        waker
     }
 }
 
@@ -309,9 +292,94 @@ impl fmt::Debug for TimerQueue {
     }
 }
 
+/// A counted pointer to a [`TimerQueue`].
+pub(crate) struct TimerRef(NonNull<TimerQueue>);
+
+// SAFETY: a queue is used from any thread; its count is kept for that.
+unsafe impl Send for TimerRef {}
+// SAFETY: as above.
+unsafe impl Sync for TimerRef {}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<TimerQueue>();
+};
+
+impl TimerRef {
+    /// A queue whose waiter is woken by `unpark`, which may be called by any thread, and holds no
+    /// lock that is held while the queue is used.
+    pub(crate) fn new(unpark: impl Fn() + Send + Sync + 'static) -> TimerRef {
+        let queue = Box::new(TimerQueue {
+            clock: Clock::new(),
+            unpark: Box::new(unpark),
+            refs: OwnerCount::new(),
+            earliest: AtomicU64::new(NEVER),
+            state: CachePadded::new(OwnerLock::new(State {
+                wheel: Wheel::new(),
+                keeper: None,
+            })),
+        });
+        TimerRef(NonNull::from(Box::leak(queue)))
+    }
+
+    /// Another reference to a queue.
+    ///
+    /// # Safety
+    /// `here` is true.
+    #[inline]
+    pub(crate) unsafe fn to(queue: &TimerQueue, here: bool) -> TimerRef {
+        // SAFETY: by the caller's promise; the queue is there, so somebody has a reference.
+        unsafe { queue.refs.take(here) };
+        TimerRef(NonNull::from(queue))
+    }
+
+    pub(super) fn is(&self, queue: &TimerQueue) -> bool {
+        std::ptr::eq(self.0.as_ptr(), queue)
+    }
+
+    /// Gives the reference back. Dropping it is the same as with `false`.
+    ///
+    /// # Safety
+    /// `here` is true.
+    #[inline]
+    pub(crate) unsafe fn give_back(self, here: bool) {
+        let pointer = ManuallyDrop::new(self).0;
+        // SAFETY: the reference is still counted; `here` is the caller's promise.
+        if unsafe { pointer.as_ref().refs.give(here) } {
+            // SAFETY: it was the last one, and the pointer came from a box.
+            drop(unsafe { Box::from_raw(pointer.as_ptr()) });
+        }
+    }
+}
+
+impl Deref for TimerRef {
+    type Target = TimerQueue;
+
+    #[inline]
+    fn deref(&self) -> &TimerQueue {
+        // SAFETY: the reference keeps it alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for TimerRef {
+    fn drop(&mut self) {
+        // SAFETY: the field is not used again, and `false` is always allowed.
+        unsafe { TimerRef(self.0).give_back(false) };
+    }
+}
+
+impl fmt::Debug for TimerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::entry::FIRED;
     use super::*;
+    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
     use std::time::Duration;
@@ -331,154 +399,171 @@ mod tests {
         }
     }
 
-    fn setup() -> (Arc<TimerQueue>, Arc<Count>, Arc<Count>) {
-        let (unparks, wakes) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    /// A queue, how often it was unparked, and how often a waker was called.
+    struct Setup {
+        queue: TimerRef,
+        unparks: Arc<Count>,
+        wakes: Arc<Count>,
+        start: Instant,
+    }
+
+    fn setup() -> Setup {
+        let unparks = Arc::new(Count::default());
         let unpark = unparks.clone();
-        let queue = TimerQueue::new(move || unpark.clone().wake());
-        (queue, unparks, wakes)
+        Setup {
+            queue: TimerRef::new(move || unpark.clone().wake()),
+            unparks,
+            wakes: Arc::default(),
+            start: Instant::now(),
+        }
+    }
+
+    impl Setup {
+        fn at(&self, seconds: u64) -> Instant {
+            self.start + Duration::from_secs(seconds)
+        }
+
+        fn entry(&self) -> Pin<Box<Entry>> {
+            Box::pin(Entry::new(self.start, false))
+        }
+
+        fn insert(&self, entry: &Pin<Box<Entry>>, deadline: Instant, here: bool) {
+            let waker = Waker::from(self.wakes.clone());
+            // SAFETY: this thread is the waiter and the others in turn, and each test cancels.
+            let inserted = unsafe { self.queue.insert(entry.as_ref(), deadline, waker, here) };
+            inserted.expect("there is a thread");
+        }
+
+        fn cancel(&self, entry: &Pin<Box<Entry>>) {
+            // SAFETY: never wrong.
+            drop(unsafe { self.queue.cancel(entry.as_ref(), false) });
+        }
+
+        fn process(&self, now: Instant, here: bool) -> usize {
+            // SAFETY: as in `insert`.
+            unsafe { self.queue.process_at(self.queue.clock.elapsed(now), here) }
+        }
     }
 
     #[test]
     fn only_a_foreign_earlier_deadline_unparks() {
-        let (queue, unparks, wakes) = setup();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let entries: Vec<_> = (0..4).map(|_| Box::pin(Entry::new())).collect();
-        let waker = Waker::from(wakes);
-        queue.insert(entries[0].as_ref(), at(100), waker.clone(), false);
-        assert_eq!(unparks.get(), 1);
-        queue.insert(entries[1].as_ref(), at(200), waker.clone(), false);
-        assert_eq!(unparks.get(), 1);
-        queue.insert(entries[2].as_ref(), at(50), waker.clone(), true);
-        assert_eq!(unparks.get(), 1);
-        queue.insert(entries[3].as_ref(), at(40), waker, false);
-        assert_eq!(unparks.get(), 2);
-        assert!(
-            queue
-                .next_deadline()
-                .is_some_and(|next| next >= at(40) && next < at(41))
-        );
+        let on = setup();
+        let entries: Vec<_> = (0..4).map(|_| on.entry()).collect();
+        on.insert(&entries[0], on.at(100), false);
+        assert_eq!(on.unparks.get(), 1);
+        on.insert(&entries[1], on.at(200), false);
+        assert_eq!(on.unparks.get(), 1);
+        on.insert(&entries[2], on.at(50), true);
+        assert_eq!(on.unparks.get(), 1);
+        on.insert(&entries[3], on.at(40), false);
+        assert_eq!(on.unparks.get(), 2);
+        let next = on.queue.next_deadline();
+        assert!(next.is_some_and(|next| next >= on.at(40) && next < on.at(41)));
         for entry in &entries {
-            queue.cancel(entry.as_ref());
+            on.cancel(entry);
         }
-        assert!(queue.is_empty());
+        assert!(on.queue.is_empty());
     }
 
     #[test]
     fn more_timers_than_a_batch_fire_together() {
-        let (queue, _, wakes) = setup();
-        let entries: Vec<_> = (0..100).map(|_| Box::pin(Entry::new())).collect();
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let on = setup();
+        let entries: Vec<_> = (0..100).map(|_| on.entry()).collect();
         for entry in &entries {
-            queue.insert(entry.as_ref(), deadline, Waker::from(wakes.clone()), true);
+            on.insert(entry, on.at(1), true);
         }
-        queue.cancel(entries[7].as_ref());
-        assert_eq!(queue.process(Instant::now()), 0);
-        assert_eq!(queue.process(deadline + Duration::from_millis(1)), 99);
-        assert_eq!(wakes.get(), 99);
-        assert!(!entries[7].has_fired() && entries[8].has_fired());
-        assert_eq!(queue.next_deadline(), None);
-        assert_eq!(Arc::strong_count(&wakes), 1);
+        on.cancel(&entries[7]);
+        assert_eq!(on.process(on.start, true), 0);
+        assert_eq!(on.process(on.at(2), true), 99);
+        assert_eq!(on.wakes.get(), 99);
+        assert!(entries[7].state() != FIRED && entries[8].state() == FIRED);
+        assert_eq!(on.queue.next_deadline(), None);
+        assert_eq!(Arc::strong_count(&on.wakes), 1);
     }
 
     #[test]
-    fn a_closed_queue_lets_go_of_its_wakers_and_takes_no_more() {
-        let (queue, _, wakes) = setup();
-        let (early, late) = (Box::pin(Entry::new()), Box::pin(Entry::new()));
-        let deadline = Instant::now();
-        queue.insert(early.as_ref(), deadline, Waker::from(wakes.clone()), true);
-        queue.close();
-        assert_eq!(Arc::strong_count(&wakes), 1);
-        queue.insert(late.as_ref(), deadline, Waker::from(wakes.clone()), true);
-        assert_eq!(queue.process(deadline + Duration::from_secs(1)), 0);
-        queue.cancel(early.as_ref());
-        queue.cancel(late.as_ref());
-        assert_eq!((wakes.get(), Arc::strong_count(&wakes)), (0, 1));
-    }
-}
-
-#[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::atomic::AtomicUsize as LoomUsize;
-    use std::task::Wake;
-    use std::time::Duration;
-
-    struct Count(LoomUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+    fn a_timer_that_is_set_again_by_what_it_wakes_fires_at_its_next_time() {
+        struct Again {
+            on: Setup,
+            entry: Pin<Box<Entry>>,
         }
-    }
-
-    /// A timer is fired by its waiter while its future is dropped elsewhere: either it was woken or
-    /// it was not, and nobody touches the entry afterwards, which loom's cell would notice.
-    #[test]
-    fn loom_firing_races_cancelling() {
-        crate::shim::model(|| {
-            let queue = TimerQueue::new(|| ());
-            let count = Arc::new(Count(LoomUsize::new(0)));
-            let entry = Box::pin(Entry::new());
-            let deadline = Instant::now();
-            queue.insert(entry.as_ref(), deadline, Waker::from(count.clone()), true);
-            let (firing, now) = (queue.clone(), deadline + Duration::from_secs(1));
-            let thread = loom::thread::spawn(move || firing.process(now));
-            queue.cancel(entry.as_ref());
-            // The entry is this thread's: an access that races would be reported here.
-            entry
-                .waker
-                .with_mut(|waker| assert!(unsafe { (*waker).is_none() }));
-            drop(entry);
-            let fired = thread.join().expect("joined");
-            assert_eq!(count.0.load(Ordering::Relaxed), fired);
-        });
-    }
-
-    /// As above, with the future looking at its state instead: once it has seen that it has fired,
-    /// the entry is its own without a lock.
-    #[test]
-    fn loom_a_fired_entry_is_its_futures() {
-        crate::shim::model(|| {
-            let queue = TimerQueue::new(|| ());
-            let count = Arc::new(Count(LoomUsize::new(0)));
-            let entry = Box::pin(Entry::new());
-            let deadline = Instant::now();
-            queue.insert(entry.as_ref(), deadline, Waker::from(count), true);
-            let (firing, now) = (queue.clone(), deadline + Duration::from_secs(1));
-            let thread = loom::thread::spawn(move || firing.process(now));
-            if entry.has_fired() {
-                entry
-                    .waker
-                    .with_mut(|waker| assert!(unsafe { (*waker).is_none() }));
+        impl Wake for Again {
+            fn wake(self: Arc<Self>) {
+                // No lock of the queue's is held here, or this would not return.
+                self.on.insert(&self.entry, self.on.at(3), true);
+                self.on.wakes.clone().wake();
             }
-            queue.cancel(entry.as_ref());
-            drop(entry);
-            thread.join().expect("joined");
+        }
+        let on = setup();
+        let again = Arc::new(Again {
+            entry: on.entry(),
+            on,
         });
+        let (on, waker) = (&again.on, Waker::from(again.clone()));
+        // SAFETY: as in `Setup::insert`.
+        unsafe { on.queue.insert(again.entry.as_ref(), on.at(1), waker, true) }.expect("taken");
+        assert_eq!(on.process(on.at(2), true), 1);
+        assert_eq!(on.wakes.get(), 1);
+        assert_eq!(on.process(on.at(2), true), 0);
+        assert_eq!(on.process(on.at(4), true), 1);
+        assert_eq!(on.wakes.get(), 2);
     }
 
-    /// A waiter that reads the next deadline and then sleeps is told of an earlier one.
     #[test]
-    fn loom_an_earlier_deadline_reaches_the_waiter() {
-        crate::shim::model(|| {
-            let unparked = Arc::new(LoomUsize::new(0));
-            let unpark = unparked.clone();
-            let queue = TimerQueue::new(move || unpark.store(1, Ordering::Release));
-            let inserting = queue.clone();
-            let count = Arc::new(Count(LoomUsize::new(0)));
-            let deadline = Instant::now() + Duration::from_secs(1);
-            let thread = loom::thread::spawn(move || {
-                let entry = Box::pin(Entry::new());
-                inserting.insert(entry.as_ref(), deadline, Waker::from(count), false);
-                entry
-            });
-            // What a waiter does: consume the token, look, and sleep only if neither told it.
-            let seen = queue.next_deadline().is_some();
-            let entry = thread.join().expect("joined");
-            assert!(seen || unparked.load(Ordering::Acquire) == 1);
-            assert!(queue.next_deadline().is_some());
-            queue.cancel(entry.as_ref());
+    fn time_may_jump_by_centuries() {
+        let on = setup();
+        let year = 365 * 86_400;
+        let ages = [0, 1, 60, year, 30 * year, 280 * year];
+        let entries: Vec<_> = ages.iter().map(|_| on.entry()).collect();
+        for (entry, age) in entries.iter().zip(ages) {
+            on.insert(entry, on.at(age), true);
+        }
+        assert_eq!(on.process(on.at(2 * year), true), 4);
+        // A thread that looked at its clock long ago comes late, and does no harm.
+        assert_eq!(on.process(on.at(1), false), 0);
+        assert_eq!(on.process(on.at(290 * year), false), 2);
+        assert_eq!(on.wakes.get(), ages.len());
+    }
+
+    #[test]
+    fn a_peer_serves_what_the_waiter_left_overdue() {
+        let on = setup();
+        let (mine, theirs) = (on.entry(), on.entry());
+        on.insert(&mine, on.at(1), true);
+        on.insert(&theirs, on.at(5), true);
+        std::thread::scope(|scope| {
+            let peer = scope.spawn(|| on.process(on.at(2), false));
+            assert_eq!(peer.join().expect("joined"), 1);
         });
+        assert!(on.queue.next_deadline() >= Some(on.at(5)));
+        assert_eq!(on.process(on.at(2), true), 0);
+        assert_eq!(on.process(on.at(6), true), 1);
+    }
+
+    #[test]
+    fn timers_that_outlive_their_waiter_are_served_until_the_last() {
+        let on = setup();
+        let (soon, never, late) = (on.entry(), on.entry(), on.entry());
+        on.insert(&soon, on.start, true);
+        on.insert(&never, on.at(3600), true);
+        // SAFETY: the end of this waiter.
+        unsafe { on.queue.close() };
+        let wait = |wakes| {
+            while on.wakes.get() < wakes {
+                std::thread::yield_now();
+            }
+        };
+        wait(1);
+        // An earlier deadline than the one that the keeper waits for.
+        on.insert(&late, Instant::now() + Duration::from_millis(1), false);
+        wait(2);
+        assert!(soon.state() == FIRED && late.state() == FIRED);
+        on.cancel(&never);
+        // The keeper has left when it has given its reference back.
+        while on.queue.refs.others() > 1 {
+            std::thread::yield_now();
+        }
+        on.insert(&soon, on.start, false);
+        wait(3);
     }
 }

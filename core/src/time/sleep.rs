@@ -2,22 +2,24 @@
 
 use std::fmt;
 use std::future::Future;
-use std::marker::PhantomPinned;
 use std::pin::Pin;
-use std::ptr;
-use std::sync::Arc;
-use std::task::{Context, Poll, RawWakerVTable, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::clock;
-use super::queue::{Entry, TimerQueue};
+use super::entry::{Entry, FIRED, IDLE, LINKED};
+use super::queue::TimerRef;
 use crate::context;
 use crate::task::coop;
 
 /// Waits until `duration` has passed, never less.
 ///
 /// The wait is late by at most a tick of 8.192 µs, beside what the system and the other tasks take. A
-/// duration that is too long for an [`Instant`] is some thirty years.
+/// duration that is too long for an [`Instant`] is some thirty years. Time is that of [`Instant`]: on
+/// Linux it stands still while the system is suspended.
+///
+/// After the end of the runtime or event loop whose timers it is polled with, a sleep still ends in
+/// time: one thread serves those that are left, and ends with the last of them.
 ///
 /// # Cancel safety
 /// Dropping the future cancels it, from any thread and in constant time.
@@ -25,17 +27,13 @@ use crate::task::coop;
 /// # Panics
 /// When polled where there are neither timers of a runtime nor of an event loop.
 pub fn sleep(duration: Duration) -> Sleep {
-    sleep_until(clock::after(Instant::now(), duration))
+    let deadline = clock::after(Instant::now(), duration);
+    Sleep::new(deadline, clock::is_ahead(duration))
 }
 
 /// Waits until `deadline` has passed; see [`sleep`].
 pub fn sleep_until(deadline: Instant) -> Sleep {
-    Sleep {
-        deadline,
-        registered: None,
-        entry: Entry::new(),
-        _pinned: PhantomPinned,
-    }
+    Sleep::new(deadline, false)
 }
 
 /// The future of [`sleep`] and [`sleep_until`].
@@ -44,100 +42,123 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// to another thread.
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
-    deadline: Instant,
-    registered: Option<Registered>,
     entry: Entry,
-    _pinned: PhantomPinned,
+    /// The timers that the entry is in, or was in before it fired. Set while it is either.
+    queue: Option<TimerRef>,
 }
 
-/// Where the entry is, and whom it wakes.
-struct Registered {
-    queue: Arc<TimerQueue>,
-    /// The two words of the waker in the entry: enough to tell whether another is the same without
-    /// the queue's lock. They are not called, and the waker they are of lives in the entry.
-    waker: (*const (), &'static RawWakerVTable),
-}
-
-// SAFETY: the waker's words are only compared; the rest is Send and Sync.
-unsafe impl Send for Registered {}
-// SAFETY: as above.
-unsafe impl Sync for Registered {}
-
-impl Registered {
-    fn wakes(&self, waker: &Waker) -> bool {
-        self.waker.0 == waker.data() && ptr::eq(self.waker.1, waker.vtable())
-    }
-}
+// A million of them are to be had in 64 MB.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Sleep>() <= 56);
 
 impl Sleep {
-    /// When it is over.
+    /// `ahead` says that the deadline is later than now, by more than a tick.
+    pub(super) fn new(deadline: Instant, ahead: bool) -> Sleep {
+        Sleep {
+            entry: Entry::new(deadline, ahead),
+            queue: None,
+        }
+    }
+
+    /// When it is over. A deadline centuries away is given as one 292 years away once the sleep waits
+    /// for it.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        match &self.queue {
+            Some(queue) if matches!(self.entry.state(), LINKED | FIRED) => {
+                self.entry.linked_deadline(queue.clock())
+            }
+            _ => self.entry.loose_deadline(),
+        }
     }
 
     /// Whether it is over, as far as its timers have noticed.
     pub fn is_elapsed(&self) -> bool {
-        self.entry.has_fired() || (self.registered.is_none() && self.deadline <= Instant::now())
+        match self.entry.state() {
+            FIRED => true,
+            LINKED => false,
+            _ => self.entry.loose_deadline() <= Instant::now(),
+        }
     }
 
     /// Sets another deadline, whether this one has passed or not. A task that waits already is woken
     /// at the new one.
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
+        self.reset_to(deadline, false);
+    }
+
+    /// As [`reset`](Self::reset); `ahead` says that the deadline is later than now, by more than a
+    /// tick.
+    pub(super) fn reset_to(self: Pin<&mut Self>, deadline: Instant, ahead: bool) {
         // SAFETY: nothing is moved out of the pin.
         let this = unsafe { self.get_unchecked_mut() };
-        this.deadline = deadline;
-        if let Some(registered) = &this.registered {
-            // SAFETY: the entry is pinned with its sleep.
-            let entry = unsafe { Pin::new_unchecked(&this.entry) };
-            let queue = &registered.queue;
-            if !queue.reset(entry, deadline, context::is_waiter_of(queue)) {
-                // It has fired: whoever waited was woken, and comes to ask again.
-                queue.cancel(entry);
-                this.registered = None;
+        // SAFETY: the entry is pinned with its sleep.
+        let entry = unsafe { Pin::new_unchecked(&this.entry) };
+        if entry.state() == LINKED
+            && let Some(queue) = &this.queue
+        {
+            let here = context::is_waiter_of(queue);
+            // SAFETY: the context knows, and this is the entry's future.
+            unsafe {
+                if queue.clock().is_younger_than(deadline) {
+                    // Its clock has no such time. It has passed, so whoever waits is woken now.
+                    if let Some(waker) = queue.cancel(entry, here) {
+                        waker.wake();
+                    }
+                } else if queue.reset(entry, deadline, here) {
+                    return;
+                }
             }
         }
+        // It has fired: whoever waited was woken, and comes to ask again.
+        entry.set_loose(deadline, ahead);
     }
 
     /// Whether it is over, whatever the task's budget.
     pub(super) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pin.
         let this = unsafe { self.get_unchecked_mut() };
-        if this.entry.has_fired() {
-            return Poll::Ready(());
-        }
         // SAFETY: the entry is pinned with its sleep.
         let entry = unsafe { Pin::new_unchecked(&this.entry) };
-        let waker = cx.waker();
-        match &mut this.registered {
-            Some(registered) if registered.wakes(waker) => return Poll::Pending,
-            Some(registered) => {
-                if !registered.queue.replace_waker(entry, waker.clone()) {
-                    // Fired in between; unless the queue was closed, and then nothing fires.
-                    return if entry.has_fired() {
-                        Poll::Ready(())
-                    } else {
-                        Poll::Pending
-                    };
+        match (entry.state(), &this.queue) {
+            (FIRED, _) => return Poll::Ready(()),
+            (LINKED, Some(queue)) => {
+                if entry.wakes(cx.waker()) {
+                    return Poll::Pending;
                 }
-                registered.waker = (waker.data(), waker.vtable());
-                return Poll::Pending;
+                let here = context::is_waiter_of(queue);
+                // SAFETY: the context knows, and this is the entry's future.
+                let linked = unsafe { queue.replace_waker(entry, cx.waker().clone(), here) };
+                return if linked {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                };
             }
-            None => {}
+            _ => {}
         }
-        if this.deadline <= Instant::now() {
+        let deadline = entry.loose_deadline();
+        // What was ahead when it was set need not be compared with the time: the wheel does that.
+        if entry.state() == IDLE && deadline <= Instant::now() {
             return Poll::Ready(());
         }
-        let queue =
-            context::with_driver(|driver| driver.timers.clone()).unwrap_or_else(|| no_timers());
-        let here = context::is_waiter_of(&queue);
-        let waker = waker.clone();
-        let words = (waker.data(), waker.vtable());
-        queue.insert(entry, this.deadline, waker, here);
-        this.registered = Some(Registered {
-            queue,
-            waker: words,
-        });
-        Poll::Pending
+        let old = &mut this.queue;
+        context::with_timers(|queue, here| {
+            if queue.clock().is_younger_than(deadline) {
+                return Poll::Ready(());
+            }
+            if !old.as_ref().is_some_and(|old| old.is(queue)) {
+                // SAFETY: the context knows.
+                *old = Some(unsafe { TimerRef::to(queue, here) });
+            }
+            // SAFETY: the context knows; this is the entry's future, and its drop cancels.
+            match unsafe { queue.insert(entry, deadline, cx.waker().clone(), here) } {
+                Ok(()) => {}
+                // Nobody serves timers, so the task has to ask until the time has come.
+                Err(waker) => waker.wake(),
+            }
+            Poll::Pending
+        })
+        .unwrap_or_else(|| no_timers())
     }
 }
 
@@ -162,11 +183,16 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Some(registered) = &self.registered {
-            // SAFETY: a registered sleep is pinned, and its memory is not used again.
-            registered
-                .queue
-                .cancel(unsafe { Pin::new_unchecked(&self.entry) });
+        let Some(queue) = self.queue.take() else {
+            return;
+        };
+        let here = context::is_waiter_of(&queue);
+        // SAFETY: the context knows. A sleep that has a queue is pinned; its memory is not used again,
+        // and this is the entry's future.
+        unsafe {
+            let waker = queue.cancel(Pin::new_unchecked(&self.entry), here);
+            queue.give_back(here);
+            drop(waker);
         }
     }
 }
@@ -174,7 +200,7 @@ impl Drop for Sleep {
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep")
-            .field("deadline", &self.deadline)
+            .field("deadline", &self.deadline())
             .field("elapsed", &self.is_elapsed())
             .finish()
     }

@@ -20,7 +20,11 @@ use crate::task::coop;
 /// Dropping the future drops the one inside; what that means is the inner future's affair. When the
 /// time is over the inner future is kept until the timeout is dropped.
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
-    timeout_at(clock::after(Instant::now(), duration), future)
+    let deadline = clock::after(Instant::now(), duration);
+    Timeout {
+        future: future.into_future(),
+        sleep: Sleep::new(deadline, clock::is_ahead(duration)),
+    }
 }
 
 /// Waits for `future` until `deadline` at most; see [`timeout`].
