@@ -15,6 +15,8 @@ mod panic;
 pub mod reactor;
 pub mod runtime;
 mod shim;
+#[cfg(not(loom))]
+pub mod signal;
 pub mod task;
 mod thread;
 pub mod time;
