@@ -19,7 +19,7 @@ use crate::runtime::rt_runtime;
 use crate::status::{Error, RT_OK, RT_PENDING, status};
 use crate::stream::{Stream, rt_stream};
 use crate::task::{rt_done_fn, rt_result};
-use crate::waker::{context_waker, rt_context};
+use crate::waker::{context_places, context_waker, rt_context};
 
 /// A socket that accepts connections: on a loop or on workers with `rt_listener_start`, or inside
 /// tasks with `rt_listener_poll_accept`. A listener is its handle: freeing it stops and closes it.
@@ -31,7 +31,7 @@ pub struct rt_listener {
 pub(crate) struct Listener {
     socket: Arc<OwnedFd>,
     /// For tasks; registers nothing until it has to wait.
-    polled: Arc<TaskListener>,
+    polled: TaskListener,
     started: Mutex<Option<Started>>,
     origin: Origin,
 }
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn rt_tcp_listen(
         let address = address::literal(host, port).ok_or(Error::Inval)?;
         let socket: Arc<OwnedFd> = Arc::new(sys::listen(address, settings)?.into());
         listener.write(rt_listener::new(Arc::new(Listener {
-            polled: TaskListener::new(socket.clone()),
+            polled: task_listener::new(socket.clone()),
             socket,
             started: Mutex::new(None),
             origin: Origin::here(),
@@ -143,15 +143,16 @@ pub unsafe extern "C" fn rt_listener_poll_accept(
 ) -> c_int {
     boundary(|| {
         // SAFETY: the caller passes handles, and a place for the result, or what is refused.
-        let (listener, waker, stream) = unsafe {
+        let (listener, waker, places, stream) = unsafe {
             (
                 rt_listener::get(listener)?,
                 context_waker(cx)?,
+                context_places(cx)?,
                 out(stream)?,
             )
         };
         listener.origin.check()?;
-        let Poll::Ready(accepted) = listener.polled.poll_accept(waker) else {
+        let Poll::Ready(accepted) = places.poll_accept(&listener.polled, waker) else {
             return Ok(RT_PENDING);
         };
         stream.write(Stream::of_task(TaskStream::new(accepted?, None)));

@@ -7,6 +7,7 @@ use std::task::{Wake, Waker};
 use crate::callback::{UserData, rt_drop_fn};
 use crate::ffi::{boundary, boundary_void, first_use, out};
 use crate::handle::{Handle, Lent, tag};
+use crate::net::task_listener::Places;
 use crate::status::{Error, RT_OK};
 use crate::thread;
 
@@ -41,7 +42,7 @@ pub struct rt_context {
 
 // SAFETY: the tag is this type's alone.
 unsafe impl Handle for rt_context {
-    type Value = WakerPtr;
+    type Value = Lend;
     const TAG: u64 = tag(b"rtcontxt");
 }
 
@@ -50,21 +51,53 @@ struct OwnContext;
 
 // SAFETY: the tag is this type's alone.
 unsafe impl Handle for OwnContext {
-    type Value = WakerPtr;
+    type Value = Own;
     const TAG: u64 = tag(b"rtcontxo");
 }
 
+/// What a context lends to a poll.
 #[derive(Clone, Copy)]
-pub(crate) struct WakerPtr(*const rt_waker);
+pub(crate) struct Lend {
+    waker: *const rt_waker,
+    places: *const Places,
+}
 
-/// Calls `poll` with a context that lends it `waker`.
-pub(crate) fn with_context<R>(waker: &Waker, poll: impl FnOnce(*mut rt_context) -> R) -> R {
+pub(crate) struct Own {
+    waker: *const rt_waker,
+    places: Box<Places>,
+}
+
+/// Calls `poll` with a context that lends it `waker`, and what it waits for together with others.
+pub(crate) fn with_context<R>(
+    waker: &Waker,
+    places: &Places,
+    poll: impl FnOnce(*mut rt_context) -> R,
+) -> R {
     // SAFETY: `waker` outlives both.
     let lent = unsafe { Lent::new::<LentWaker>(waker) };
-    let pointer = WakerPtr(lent.as_handle::<LentWaker>().cast());
-    // SAFETY: `pointer` outlives the context.
-    let context = unsafe { Lent::new::<rt_context>(&pointer) };
+    let lend = Lend {
+        waker: lent.as_handle::<LentWaker>().cast(),
+        places,
+    };
+    // SAFETY: `lend` outlives the context.
+    let context = unsafe { Lent::new::<rt_context>(&lend) };
     poll(context.as_handle::<rt_context>().cast_mut())
+}
+
+/// What is in a context.
+///
+/// # Safety
+/// As [`Handle::get`].
+unsafe fn lend_of(cx: *const rt_context) -> Result<Lend, Error> {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        rt_context::get(cx).copied().or_else(|_| {
+            OwnContext::get(cx.cast()).map(|own| Lend {
+                waker: own.waker,
+                places: &raw const *own.places,
+            })
+        })
+    }
 }
 
 /// # Safety
@@ -80,10 +113,16 @@ unsafe fn waker_ref<'a>(waker: *const rt_waker) -> Result<&'a Waker, Error> {
 /// As [`Handle::get`].
 pub(crate) unsafe fn context_waker<'a>(cx: *const rt_context) -> Result<&'a Waker, Error> {
     // SAFETY: passed on from the caller; a live context's waker is alive.
-    unsafe {
-        let pointer = rt_context::get(cx).or_else(|_| OwnContext::get(cx.cast()))?;
-        waker_ref(pointer.0)
-    }
+    unsafe { waker_ref(lend_of(cx)?.waker) }
+}
+
+/// The places of a context argument.
+///
+/// # Safety
+/// As [`Handle::get`].
+pub(crate) unsafe fn context_places<'a>(cx: *const rt_context) -> Result<&'a Places, Error> {
+    // SAFETY: passed on from the caller; a context is valid with its places.
+    unsafe { Ok(&*lend_of(cx)?.places) }
 }
 
 /// The waker that a poll must arrange to be woken before it returns `RT_PENDING`. It is lent:
@@ -93,8 +132,8 @@ pub(crate) unsafe fn context_waker<'a>(cx: *const rt_context) -> Result<&'a Wake
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_context_waker(cx: *const rt_context) -> *const rt_waker {
     // SAFETY: the caller passes a context or something that the check refuses.
-    let context = unsafe { rt_context::get(cx).or_else(|_| OwnContext::get(cx.cast())) };
-    context.map_or(std::ptr::null(), |pointer| pointer.0)
+    let lend = unsafe { lend_of(cx) };
+    lend.map_or(std::ptr::null(), |lend| lend.waker)
 }
 
 /// A context for polling from an executor of the caller's own: pass it to any `rt_..._poll`
@@ -110,7 +149,10 @@ pub unsafe extern "C" fn rt_context_new(
     boundary(|| {
         // SAFETY: the caller passes a waker, and a place for the result, or what is refused.
         let (waker, context) = unsafe { (waker_ref(waker)?, out(context)?) };
-        let own = WakerPtr(rt_waker::new(waker.clone()));
+        let own = Own {
+            waker: rt_waker::new(waker.clone()),
+            places: Box::default(),
+        };
         context.write(OwnContext::new(own).cast());
         Ok(RT_OK)
     })
@@ -124,8 +166,8 @@ pub unsafe extern "C" fn rt_context_free(context: *mut rt_context) {
     boundary_void(|| {
         // SAFETY: the caller passes a context that it made, or what is refused.
         unsafe {
-            if let Ok(pointer) = OwnContext::take(context.cast()) {
-                rt_waker_free(pointer.0.cast_mut());
+            if let Ok(own) = OwnContext::take(context.cast()) {
+                rt_waker_free(own.waker.cast_mut());
             }
         }
     });

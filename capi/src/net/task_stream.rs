@@ -48,7 +48,7 @@ fn would_block<T>(result: io::Result<T>) -> Result<Option<T>, Error> {
 impl TaskStream {
     pub(crate) fn new(socket: OwnedFd, home: Option<Handle>) -> TaskStream {
         TaskStream {
-            fd: AsyncFd::new(socket),
+            fd: AsyncFd::new_owned(socket),
             home,
             origin: Origin::here(),
             closed: AtomicBool::new(false),

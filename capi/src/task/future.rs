@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use super::rt_result;
 use super::shared::Shared;
 use crate::callback::UserData;
+use crate::net::task_listener::Places;
 use crate::status::{RT_ECANCELED, RT_EINVAL, RT_EPANIC, RT_PENDING};
 use crate::thread;
 use crate::waker::{rt_context, with_context};
@@ -22,6 +23,7 @@ pub(super) struct UserTask {
     poll: PollFn,
     user: Option<UserData>,
     shared: Option<Arc<Shared>>,
+    places: Places,
 }
 
 impl UserTask {
@@ -30,6 +32,7 @@ impl UserTask {
             poll,
             user: Some(user),
             shared,
+            places: Places::default(),
         }
     }
 
@@ -50,7 +53,7 @@ impl Future for UserTask {
             return Poll::Ready(rt_result::of(RT_EINVAL));
         };
         let mut result = rt_result::of(0);
-        let polled = with_context(cx.waker(), |cx| {
+        let polled = with_context(cx.waker(), &self.places, |cx| {
             // SAFETY: the caller of the API gave the function for this data, which lives until
             // `finish`; the executor never polls a task on two threads at once.
             thread::callback(|| unsafe { (self.poll)(user.data(), cx, &mut result) })

@@ -18,7 +18,7 @@ use super::{Hooks, Turn};
 use crate::context::Driver;
 use crate::panic::{contain, discard_payload};
 use crate::reactor::sys::{Bell, Events, Poller};
-use crate::reactor::token::{self, Token, WatchKey};
+use crate::reactor::token::{self, Key, Token};
 use crate::reactor::{self, Ready};
 use crate::time::TimerRef;
 
@@ -198,7 +198,6 @@ impl Core {
             None => self.next_timeout(),
         };
         let driver = self.driver();
-        driver.reactor.free_dead();
         let poller = driver.reactor.poller();
         let mut events = self.events.borrow_mut();
         if timeout == Some(Duration::ZERO) {
@@ -260,16 +259,17 @@ impl Core {
             match Token::of(event.token) {
                 Some(Token::Watch(key)) => self.dispatch_watch(key, event.ready),
                 Some(Token::Alarm) => self.alarm_went_off(),
-                // SAFETY: this turn's wait reported it, and `free_dead` is called before waits only.
-                Some(Token::Registration(address)) => unsafe {
-                    self.driver().reactor.dispatch(address, event.ready);
-                },
+                Some(Token::Registration(key)) => {
+                    if self.driver().reactor.dispatch(key, event.ready) {
+                        self.haunted.set(true);
+                    }
+                }
                 Some(Token::Bell) | None => {}
             }
         }
     }
 
-    fn dispatch_watch(&self, key: WatchKey, ready: Ready) {
+    fn dispatch_watch(&self, key: Key, ready: Ready) {
         let found = self.watches.borrow().find(key, self.turn_number.get());
         match found {
             Found::Watch(watch) => {
@@ -280,7 +280,7 @@ impl Core {
                 }
                 self.contain(|| (watch.callback.borrow_mut())(ready));
                 self.poller()
-                    .rearm(watch.fd, key.token(), watch.interest.get());
+                    .rearm(watch.fd, key.of_watch(), watch.interest.get());
                 // It may have been stopped by its own callback, and be dropped here.
                 self.contain(move || drop(watch));
             }

@@ -129,7 +129,7 @@ impl Core {
                 let (fd, interest) = (watch.fd, watch.interest.get());
                 if !owns
                     || filler
-                        .add(fd, watch.key.token(), interest, Mode::Level)
+                        .add(fd, watch.key.of_watch(), interest, Mode::Level)
                         .is_err()
                 {
                     // Its descriptor is closed. It is silent from now on.

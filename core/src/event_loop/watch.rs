@@ -13,13 +13,13 @@ use std::rc::Rc;
 use super::EventLoop;
 use super::core::Core;
 use crate::reactor::sys::Mode;
-use crate::reactor::token::{MAX_WATCHES, WatchKey};
+use crate::reactor::token::{Key, MAX_INDICES};
 use crate::reactor::{Interest, Ready};
 
 /// A watch in the table. The callback stands last, so that one allocation holds it too.
 pub(super) struct WatchCell<F: ?Sized> {
     pub(super) fd: RawFd,
-    pub(super) key: WatchKey,
+    pub(super) key: Key,
     pub(super) interest: Cell<Interest>,
     /// Whether the system's set has the descriptor under this watch's token.
     pub(super) registered: Cell<bool>,
@@ -56,14 +56,14 @@ pub(super) struct WatchTable {
 }
 
 impl WatchTable {
-    pub(super) fn reserve(&mut self) -> io::Result<WatchKey> {
+    pub(super) fn reserve(&mut self) -> io::Result<Key> {
         let index = match self.free.pop() {
             Some(index) => index,
-            None if self.slots.len() == MAX_WATCHES => {
+            None if self.slots.len() == MAX_INDICES => {
                 return Err(io::Error::from(io::ErrorKind::QuotaExceeded));
             }
             None => {
-                let generation = WatchKey::FIRST_GENERATION;
+                let generation = Key::FIRST_GENERATION;
                 self.slots.push(Slot {
                     generation,
                     freed_in: 0,
@@ -72,14 +72,14 @@ impl WatchTable {
                 (self.slots.len() - 1) as u32
             }
         };
-        Ok(WatchKey {
+        Ok(Key {
             index,
             generation: self.slots[index as usize].generation,
         })
     }
 
     /// Gives back a key that was reserved and never used.
-    pub(super) fn unreserve(&mut self, key: WatchKey) {
+    pub(super) fn unreserve(&mut self, key: Key) {
         self.free.push(key.index);
     }
 
@@ -93,7 +93,7 @@ impl WatchTable {
         self.slots[index as usize].watch = Some(watch);
     }
 
-    pub(super) fn find(&self, key: WatchKey, turn: u64) -> Found {
+    pub(super) fn find(&self, key: Key, turn: u64) -> Found {
         let Some(slot) = self.slots.get(key.index as usize) else {
             return Found::Ghost;
         };
@@ -104,7 +104,7 @@ impl WatchTable {
         }
     }
 
-    pub(super) fn get(&self, key: WatchKey) -> Option<&Rc<DynWatch>> {
+    pub(super) fn get(&self, key: Key) -> Option<&Rc<DynWatch>> {
         let slot = self.slots.get(key.index as usize)?;
         slot.watch
             .as_ref()
@@ -117,13 +117,13 @@ impl WatchTable {
     }
 
     /// Takes the watch out. Whether its descriptor number is still its own comes with it.
-    pub(super) fn take(&mut self, key: WatchKey, turn: u64) -> Option<(Rc<DynWatch>, bool)> {
+    pub(super) fn take(&mut self, key: Key, turn: u64) -> Option<(Rc<DynWatch>, bool)> {
         let slot = self.slots.get_mut(key.index as usize)?;
         if slot.generation != key.generation {
             return None;
         }
         let watch = slot.watch.take()?;
-        slot.generation = WatchKey::next_generation(slot.generation);
+        slot.generation = Key::next_generation(slot.generation);
         slot.freed_in = turn;
         self.free.push(key.index);
         let owner = &mut self.by_fd[watch.fd as usize];
@@ -186,10 +186,10 @@ impl EventLoop {
 }
 
 impl Core {
-    fn register(&self, fd: RawFd, key: WatchKey, interest: Interest) -> io::Result<()> {
+    fn register(&self, fd: RawFd, key: Key, interest: Interest) -> io::Result<()> {
         let poller = self.poller();
         if !interest.is_empty() {
-            return poller.add(fd, key.token(), interest, Mode::Level);
+            return poller.add(fd, key.of_watch(), interest, Mode::Level);
             // If that succeeded although a watch has this number, the number was closed and opened
             // again: `put` makes it the new watch's, and the old one's end leaves it alone.
         }
@@ -197,11 +197,11 @@ impl Core {
             return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
         // A paused watch is not in the set; what is wrong with the descriptor shows all the same.
-        poller.add(fd, key.token(), Interest::READ, Mode::Level)?;
+        poller.add(fd, key.of_watch(), Interest::READ, Mode::Level)?;
         poller.remove(fd)
     }
 
-    fn set_interest(&self, key: WatchKey, interest: Interest) -> io::Result<()> {
+    fn set_interest(&self, key: Key, interest: Interest) -> io::Result<()> {
         let watch = self.watches.borrow().get(key).cloned();
         let Some(watch) = watch else {
             return Err(io::Error::from(io::ErrorKind::NotFound));
@@ -209,7 +209,7 @@ impl Core {
         if watch.interest.get() == interest {
             return Ok(());
         }
-        let (fd, token, poller) = (watch.fd, key.token(), self.poller());
+        let (fd, token, poller) = (watch.fd, key.of_watch(), self.poller());
         let owns = self
             .watches
             .borrow()
@@ -229,7 +229,7 @@ impl Core {
         Ok(())
     }
 
-    fn stop_watch(&self, key: WatchKey) {
+    fn stop_watch(&self, key: Key) {
         let taken = self.watches.borrow_mut().take(key, self.turn_number());
         let Some((watch, owns_number)) = taken else {
             return;
@@ -252,7 +252,7 @@ impl Core {
 #[must_use = "a watch is stopped when it is dropped"]
 pub struct Watch {
     core: Rc<Core>,
-    key: WatchKey,
+    key: Key,
 }
 
 impl Watch {

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use super::socket::{Socket, Waiter};
 use crate::reactor::Direction;
+use crate::reactor::scheduled_io::{Kind, Place};
 
 /// A non-blocking descriptor, owned by `T`, whose operations tasks can wait for.
 ///
@@ -17,6 +19,15 @@ pub struct AsyncFd<T: AsRawFd>(Socket<T>);
 impl<T: AsRawFd> AsyncFd<T> {
     /// Takes over a descriptor that is non-blocking already.
     pub fn new(inner: T) -> AsyncFd<T> {
+        AsyncFd(Socket::shared(inner))
+    }
+
+    /// As [`new`](Self::new), for a `T` that closes the descriptor when it is dropped: the system
+    /// takes it out of the reactor then, which saves a call.
+    pub fn new_owned(inner: T) -> AsyncFd<T>
+    where
+        T: Into<OwnedFd>,
+    {
         AsyncFd(Socket::new(inner))
     }
 
@@ -42,19 +53,6 @@ impl<T: AsRawFd> AsyncFd<T> {
     ) -> Poll<io::Result<R>> {
         let attempt = || attempt(self.0.io());
         self.0.poll_io(cx, Direction::Read, Waiter::Task, attempt)
-    }
-
-    /// As [`poll_read_with`](Self::poll_read_with), for any number of tasks: all are woken.
-    ///
-    /// # Errors
-    /// As `poll_read_with`.
-    pub fn poll_read_with_in_crowd<R>(
-        &self,
-        cx: &mut Context<'_>,
-        mut attempt: impl FnMut(&T) -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        let attempt = || attempt(self.0.io());
-        self.0.poll_io(cx, Direction::Read, Waiter::Crowd, attempt)
     }
 
     /// As [`poll_read_with`](Self::poll_read_with), for something that writes.
@@ -97,6 +95,62 @@ impl<T: AsRawFd> AsyncFd<T> {
     ) -> Poll<io::Result<usize>> {
         let attempt = || attempt(self.0.io());
         self.0.poll_transfer(cx, Direction::Write, wanted, attempt)
+    }
+}
+
+/// A place among any number of tasks that wait to read from one [`AsyncFd`], for a task that is
+/// polled by hand. What it waits for is forgotten when this is dropped, and not before; so a task
+/// keeps it as long as it may poll again. All who have a place are woken.
+///
+/// It does not keep the descriptor open.
+pub struct ReadPlace<T: AsRawFd> {
+    fd: Weak<AsyncFd<T>>,
+    place: Place,
+}
+
+impl<T: AsRawFd> ReadPlace<T> {
+    /// A place for whoever polls this.
+    pub fn new(fd: &Arc<AsyncFd<T>>) -> ReadPlace<T> {
+        ReadPlace {
+            fd: Arc::downgrade(fd),
+            place: Place::new(Direction::Read, Kind::Watcher),
+        }
+    }
+
+    /// Whether this is a place of `fd`.
+    pub fn is_of(&self, fd: &Arc<AsyncFd<T>>) -> bool {
+        std::ptr::eq(self.fd.as_ptr(), Arc::as_ptr(fd))
+    }
+
+    /// As [`AsyncFd::poll_read_with`].
+    ///
+    /// # Errors
+    /// As there; `NotConnected` if the `AsyncFd` is gone.
+    pub fn poll_read_with<R>(
+        &self,
+        cx: &mut Context<'_>,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        let Some(fd) = self.fd.upgrade() else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let waiter = Waiter::Member(&self.place);
+        let attempt = || attempt(fd.0.io());
+        fd.0.poll_io(cx, Direction::Read, waiter, attempt)
+    }
+}
+
+impl<T: AsRawFd> Drop for ReadPlace<T> {
+    fn drop(&mut self) {
+        if let Some(fd) = self.fd.upgrade() {
+            fd.0.leave(&self.place);
+        }
+    }
+}
+
+impl<T: AsRawFd> fmt::Debug for ReadPlace<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadPlace").finish_non_exhaustive()
     }
 }
 

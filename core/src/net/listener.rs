@@ -114,8 +114,8 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let member = self.socket.member();
-            let attempt = poll_fn(|cx| self.poll_attempt(cx, Waiter::Member(&member))).await;
+            let contender = self.socket.contender(Direction::Read);
+            let attempt = poll_fn(|cx| self.poll_attempt(cx, contender.waiter())).await;
             match attempt {
                 Err(error) if self.can_pause(&error) => {
                     sleep(pause).await;

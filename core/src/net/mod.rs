@@ -1,8 +1,8 @@
 //! TCP.
 //!
 //! A socket is registered with the reactor of whoever polls it when it would block for the first
-//! time; one that never does costs no registration. From then on it stays with that reactor, on
-//! whatever thread it is used. A socket works on a worker, in `block_on`, inside
+//! time; one that never does costs no registration, and one that is closed need not be taken out. From
+//! then on it stays with that reactor, on whatever thread it is used. A socket works on a worker, in `block_on`, inside
 //! [`Handle::enter`](crate::runtime::Handle::enter), and in a task of an
 //! [`EventLoop`](crate::event_loop::EventLoop); elsewhere an operation that would block is an error.
 //!
@@ -42,6 +42,6 @@ mod stream;
 mod sys;
 
 pub use addr::ToSocketAddrs;
-pub use async_fd::AsyncFd;
+pub use async_fd::{AsyncFd, ReadPlace};
 pub use listener::TcpListener;
 pub use stream::TcpStream;

@@ -7,8 +7,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use crate::context;
-use crate::reactor::scheduled_io::{Place, ScheduledIo, Seen};
-use crate::reactor::{Direction, Interest, Registration, closed};
+use crate::reactor::scheduled_io::{Kind, Place, ScheduledIo, Seen};
+use crate::reactor::{Direction, Interest, Leave, Registration, closed};
 use crate::task::coop;
 
 /// Who waits.
@@ -16,10 +16,8 @@ use crate::task::coop;
 pub(super) enum Waiter<'a> {
     /// The one task of a direction.
     Task,
-    /// One of any number, who may leave its waker behind.
-    Crowd,
-    /// One of any number, who takes its waker along.
-    Member(&'a Membership<'a>),
+    /// One of any number.
+    Member(&'a Place),
 }
 
 impl Waiter<'_> {
@@ -31,8 +29,7 @@ impl Waiter<'_> {
     ) -> Poll<Seen> {
         match self {
             Waiter::Task => io.poll_ready(cx, direction),
-            Waiter::Crowd => io.poll_ready_in_crowd(cx, direction, None),
-            Waiter::Member(member) => io.poll_ready_in_crowd(cx, direction, Some(&member.place)),
+            Waiter::Member(place) => io.poll_ready_in_crowd(cx, place),
         }
     }
 }
@@ -41,6 +38,12 @@ impl Waiter<'_> {
 pub(super) struct Membership<'a> {
     place: Place,
     registration: &'a OnceLock<Registration>,
+}
+
+impl Membership<'_> {
+    pub(super) fn waiter(&self) -> Waiter<'_> {
+        Waiter::Member(&self.place)
+    }
 }
 
 impl Drop for Membership<'_> {
@@ -56,15 +59,26 @@ pub(super) struct Socket<S> {
     registration: OnceLock<Registration>,
     /// Held while registering, for reader and writer may both be the first.
     registering: Mutex<()>,
+    leave: Leave,
     io: S,
 }
 
 impl<S: AsRawFd> Socket<S> {
-    /// `io` is non-blocking.
+    /// `io` is non-blocking, and closes its descriptor when it is dropped.
     pub(super) fn new(io: S) -> Socket<S> {
+        Socket::leaving(io, Leave::ByClosing)
+    }
+
+    /// `io` is non-blocking, and may not be the only owner of its descriptor.
+    pub(super) fn shared(io: S) -> Socket<S> {
+        Socket::leaving(io, Leave::Now)
+    }
+
+    fn leaving(io: S, leave: Leave) -> Socket<S> {
         Socket {
             registration: OnceLock::new(),
             registering: Mutex::new(()),
+            leave,
             io,
         }
     }
@@ -73,10 +87,27 @@ impl<S: AsRawFd> Socket<S> {
         &self.io
     }
 
-    pub(super) fn member(&self) -> Membership<'_> {
+    /// Waits with others until something is worth trying.
+    pub(super) fn watcher(&self, direction: Direction) -> Membership<'_> {
+        self.member(Place::new(direction, Kind::Watcher))
+    }
+
+    /// Waits for something that only one can take. The one that is woken has to try, or to drop this.
+    pub(super) fn contender(&self, direction: Direction) -> Membership<'_> {
+        self.member(Place::new(direction, Kind::Contender))
+    }
+
+    fn member(&self, place: Place) -> Membership<'_> {
         Membership {
-            place: Place::default(),
+            place,
             registration: &self.registration,
+        }
+    }
+
+    /// For a place that is kept apart from the socket.
+    pub(super) fn leave(&self, place: &Place) {
+        if let Some(registration) = self.registration.get() {
+            registration.io().leave_crowd(place);
         }
     }
 
@@ -87,7 +118,9 @@ impl<S: AsRawFd> Socket<S> {
     }
 
     pub(super) fn into_io(self) -> S {
-        drop(self.registration);
+        if let Some(registration) = self.registration.into_inner() {
+            registration.end();
+        }
         self.io
     }
 
@@ -104,7 +137,8 @@ impl<S: AsRawFd> Socket<S> {
         }
         let reactor =
             context::with_driver(|driver| driver.reactor.clone()).ok_or_else(no_reactor)?;
-        let (registration, seen) = Registration::new(reactor, self.io.as_raw_fd(), interest)?;
+        let (registration, seen) =
+            Registration::new(reactor, self.io.as_raw_fd(), interest, self.leave)?;
         Ok(Some((self.registration.get_or_init(|| registration), seen)))
     }
 
@@ -294,5 +328,51 @@ fn no_reactor() -> io::Error {
 impl<S: fmt::Debug> fmt::Debug for Socket<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.io.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::net::{TcpListener, TcpStream};
+    use crate::runtime::Runtime;
+    use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+
+    /// What the system's set is told of: additions, modifications, removals.
+    fn calls() -> (u64, u64, u64) {
+        let calls = crate::context::with_driver(|driver| driver.reactor.calls());
+        let calls = calls.expect("inside of a runtime");
+        (calls.adds, calls.modifications, calls.removals)
+    }
+
+    #[test]
+    fn a_short_connection_costs_one_call_at_most() {
+        let runtime = Runtime::new().expect("a runtime");
+        let body = async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+            let address = listener.local_addr().expect("an address");
+            let (client, first) = future::zip(TcpStream::connect(address), listener.accept()).await;
+            drop((client, first));
+            let (adds, _, _) = calls();
+            let serve = async |mut stream: TcpStream| {
+                let mut request = [0; 4];
+                stream.read_exact(&mut request).await.expect("read");
+                stream.write_all(&request).await.expect("written");
+            };
+            // Its request is there when it is accepted.
+            let mut client = std::net::TcpStream::connect(address).expect("connected");
+            std::io::Write::write_all(&mut client, b"ping").expect("written");
+            let (stream, _) = listener.accept().await.expect("accepted");
+            serve(stream).await;
+            assert_eq!(calls(), (adds, 0, 0));
+            // It has to wait for its request.
+            let mut client = std::net::TcpStream::connect(address).expect("connected");
+            let (stream, _) = listener.accept().await.expect("accepted");
+            let request = async {
+                std::io::Write::write_all(&mut client, b"ping").expect("written");
+            };
+            future::zip(serve(stream), request).await;
+            assert_eq!(calls(), (adds + 1, 0, 0));
+        };
+        runtime.block_on(body).expect("entered");
     }
 }

@@ -203,9 +203,8 @@ impl TcpStream {
     }
 
     async fn ready(&self, direction: Direction) -> io::Result<()> {
-        let member = self.socket.member();
-        let waiter = Waiter::Member(&member);
-        poll_fn(|cx| self.socket.poll_ready(cx, direction, waiter)).await
+        let watcher = self.socket.watcher(direction);
+        poll_fn(|cx| self.socket.poll_ready(cx, direction, watcher.waiter())).await
     }
 
     /// As [`readable`](Self::readable), for the one task that reads.

@@ -2,12 +2,13 @@
 //!
 //! # The word
 //!
-//! `readiness` packs what the descriptor is ready for (the low 8 bits, as in [`Ready`]), a flag, and
-//! the *tick*, which is one higher after each event. The descriptor is edge-triggered: the system
-//! tells of a change once, so a readiness that is lost is lost for ever.
+//! `readiness` packs what the descriptor is ready for (the low 8 bits, as in [`Ready`]), two flags,
+//! the *tick*, which is one higher after each event, and the *generation*, which is one higher after
+//! each registration that had this place. The descriptor is edge-triggered: the system tells of a
+//! change once, so a readiness that is lost is lost for ever.
 //!
 //! - The reactor, when an event comes: adds the event's bits and one tick, with one
-//!   read-modify-write (release); then wakes the waiters.
+//!   read-modify-write (release), if the event names the word's generation; then wakes the waiters.
 //! - A task, before it tries: loads the word (acquire). If its direction is not ready, it registers
 //!   its waker and loads again; only then is it pending.
 //! - A task that was told "would block": clears its direction, but only if the tick is still the
@@ -22,26 +23,47 @@
 //! release, and the second load sees the bit. So one step each of acquire and release suffices; no
 //! fence is needed, because the waker's word orders both.
 //!
+//! **The third**: an event of a registration that has ended comes late, and its place has another one.
+//! The generation is part of the word that the event's compare-and-swap replaces, so it changes
+//! nothing of a later generation. An event that was in time may still wake whoever waits a moment
+//! later: a task that is woken for nothing looks at the word, and waits on.
+//!
 //! # Who waits
 //!
-//! One task in each direction waits in a slot: the last that polled. Futures such as
-//! [`accept`](crate::net::TcpListener::accept) may wait in any number; they are in a list under a
-//! lock, which is looked at only if the word's flag says that somebody is in it. An event wakes all
-//! of them.
+//! One task in each direction waits in a slot: the last that polled. Futures may wait in any number:
+//! they have a [`Place`] in the crowd, a list under a lock that is looked at only if the word's flag
+//! says that somebody is in it, and give it up when they end. There are two kinds:
+//!
+//! - *Watchers*, which wait until it is worth trying: an event wakes all of them.
+//! - *Contenders*, of which one takes what the others do not get, a connection for instance: an event
+//!   wakes the first.
+//!
+//! **The race to prevent**: a contender is woken for an event that stands for two connections, takes
+//! one, or is dropped, and the second connection waits while the others sleep. So whoever was woken has
+//! to find that nothing is left (and clear the word), or else to wake the next: a contender that
+//! gives up its place, and is not in the list, was woken, and wakes the next if the word is ready. Of
+//! the rest none sleeps beside a ready word without such a one: the read-modify-write that sets the
+//! flag, under the lock, is also the second look at the word. Either it comes after the event, and
+//! then whoever did it is not in the list, stays awake, and counts as woken; or before, and then the
+//! event meets the flag, and finds somebody in the list to wake.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 
+use super::token::Key;
 use super::waker_slot::{WakerSlot, wake};
 use super::{Interest, Ready};
 use crate::shim::sync::Mutex;
-use crate::shim::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::shim::sync::atomic::{AtomicU64, Ordering};
 
-const READY: usize = 0xff;
+const READY: u64 = 0xff;
 /// Somebody is in `crowd`.
-const CROWD: usize = 0x100;
+const CROWD: u64 = 0x100;
 /// The reactor is gone: nothing will be told any more.
-const CLOSED: usize = 0x200;
-const TICK: usize = 0x400;
+const CLOSED: u64 = 0x200;
+const TICK: u64 = 0x400;
+const TICKS: u64 = GENERATION - TICK;
+const GENERATION: u64 = 1 << 32;
 
 /// Reading or writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,12 +74,12 @@ pub(crate) enum Direction {
 
 impl Direction {
     /// What makes it worth trying.
-    fn mask(self) -> usize {
+    fn mask(self) -> u64 {
         let ready = match self {
             Direction::Read => Ready::READABLE | Ready::READ_CLOSED,
             Direction::Write => Ready::WRITABLE,
         };
-        usize::from((ready | Ready::HANGUP | Ready::ERROR).bits())
+        u64::from((ready | Ready::HANGUP | Ready::ERROR).bits())
     }
 
     /// What to ask the system for.
@@ -72,20 +94,22 @@ impl Direction {
 /// The word as a task saw it before it tried.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    word: usize,
+    word: u64,
 }
 
 impl Seen {
     /// Whether the end has been reported: what is not consumed now will not be reported again.
     pub(crate) fn is_final(self) -> bool {
         let last = (Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR).bits();
-        self.word & usize::from(last) != 0
+        self.word & u64::from(last) != 0
     }
 }
 
+/// Used for one registration after the other, and aligned lest two share a cache line.
 #[derive(Debug)]
+#[repr(align(128))]
 pub(crate) struct ScheduledIo {
-    readiness: AtomicUsize,
+    readiness: AtomicU64,
     reader: WakerSlot,
     writer: WakerSlot,
     crowd: Mutex<Crowd>,
@@ -93,41 +117,77 @@ pub(crate) struct ScheduledIo {
 
 #[derive(Debug, Default)]
 struct Crowd {
-    members: Vec<Member>,
+    members: VecDeque<Member>,
     last_number: u64,
 }
 
 #[derive(Debug)]
 struct Member {
-    /// Whose place this is; 0 stands for whoever wakes by the same waker.
+    /// Whose place this is.
     number: u64,
     direction: Direction,
+    kind: Kind,
     waker: Waker,
 }
 
+/// What a member of a crowd waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// To see that it is worth trying.
+    Watcher,
+    /// To take something that the others do not get then. It tries until nothing is left, or gives up
+    /// its place.
+    Contender,
+}
+
 /// A future's place in a crowd, to be [given up](ScheduledIo::leave_crowd) with the future.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Place {
     /// Zero until it had to wait.
     number: AtomicU64,
+    direction: Direction,
+    kind: Kind,
+}
+
+/// The wakers that were left behind, to be dropped outside of any lock.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    _slots: [Option<Waker>; 2],
+    _crowd: VecDeque<Member>,
 }
 
 impl ScheduledIo {
-    /// Ready for everything until it is found not to be: the first try tells.
     pub(crate) fn new() -> ScheduledIo {
-        let ready = Ready::READABLE | Ready::WRITABLE;
         ScheduledIo {
-            readiness: AtomicUsize::new(usize::from(ready.bits())),
+            readiness: AtomicU64::new(0),
             reader: WakerSlot::new(),
             writer: WakerSlot::new(),
             crowd: Mutex::new(Crowd::default()),
         }
     }
 
-    /// The word of a new registration.
-    pub(crate) fn seen_at_first(&self) -> Seen {
-        Seen {
-            word: self.readiness.load(Ordering::Relaxed),
+    /// Begins a registration: its generation, and the word before anything was reported. Ready for
+    /// everything until it is found not to be: the first try tells.
+    ///
+    /// Nobody else has the place.
+    pub(crate) fn begin(&self) -> (u32, Seen) {
+        let ready = Ready::READABLE | Ready::WRITABLE;
+        let generation = self.readiness.load(Ordering::Relaxed) & !(GENERATION - 1);
+        let word = generation | u64::from(ready.bits());
+        self.readiness.store(word, Ordering::Relaxed);
+        ((word / GENERATION) as u32, Seen { word })
+    }
+
+    /// Ends a registration: its events change nothing any more.
+    pub(crate) fn end(&self) -> Leftovers {
+        let word = self.readiness.load(Ordering::Relaxed);
+        let next = Key::next_generation((word / GENERATION) as u32);
+        // A swap, so that it is one of the modifications that an event's has its place among.
+        self.readiness
+            .swap(u64::from(next) * GENERATION, Ordering::AcqRel);
+        Leftovers {
+            _slots: [self.reader.take(), self.writer.take()],
+            _crowd: std::mem::take(&mut self.crowd.lock().members),
         }
     }
 
@@ -138,12 +198,16 @@ impl ScheduledIo {
         }
     }
 
-    /// The reactor: the system has told of `ready`.
-    pub(crate) fn set_ready(&self, ready: Ready) {
-        let bits = usize::from(ready.bits());
+    /// The reactor: the system has told of `ready`. Whether that was for this registration rather
+    /// than one that has ended.
+    pub(crate) fn set_ready(&self, generation: u32, ready: Ready) -> bool {
+        let bits = u64::from(ready.bits());
         let mut word = self.readiness.load(Ordering::Relaxed);
         loop {
-            let new = (word | bits).wrapping_add(TICK);
+            if word / GENERATION != u64::from(generation) {
+                return false;
+            }
+            let new = (word & !TICKS) | bits | (word.wrapping_add(TICK) & TICKS);
             match self.readiness.compare_exchange_weak(
                 word,
                 new,
@@ -161,30 +225,49 @@ impl ScheduledIo {
             self.writer.wake();
         }
         if word & CROWD != 0 {
-            self.wake_crowd(bits);
+            self.wake_crowd(bits, false);
+        }
+        true
+    }
+
+    /// Wakes the watchers that `bits` concern, and the first contender in each direction, or all.
+    #[cold]
+    fn wake_crowd(&self, bits: u64, all: bool) {
+        // Most often it is one.
+        let (mut first, mut more) = (None, Vec::new());
+        {
+            let crowd = &mut *self.crowd.lock();
+            let mut won = 0;
+            let mut index = 0;
+            while let Some(member) = crowd.members.get(index) {
+                let mask = member.direction.mask();
+                let chosen =
+                    mask & bits != 0 && (all || member.kind == Kind::Watcher || won & mask != mask);
+                if !chosen {
+                    index += 1;
+                    continue;
+                }
+                if member.kind == Kind::Contender {
+                    won |= mask;
+                }
+                let waker = crowd.members.remove(index).map(|member| member.waker);
+                if first.is_none() {
+                    first = waker;
+                } else {
+                    more.extend(waker);
+                }
+            }
+            self.forget_if_empty(crowd);
+        }
+        for waker in first.into_iter().chain(more) {
+            wake(waker);
         }
     }
 
-    #[cold]
-    fn wake_crowd(&self, bits: usize) {
-        let mut woken = Vec::new();
-        {
-            let members = &mut self.crowd.lock().members;
-            let mut index = 0;
-            while index < members.len() {
-                if members[index].direction.mask() & bits != 0 {
-                    woken.push(members.swap_remove(index).waker);
-                } else {
-                    index += 1;
-                }
-            }
-            if members.is_empty() {
-                // Under the lock that guards the flag's meaning.
-                self.readiness.fetch_and(!CROWD, Ordering::AcqRel);
-            }
-        }
-        for waker in woken {
-            wake(waker);
+    /// Under the crowd's lock, which guards the flag's meaning.
+    fn forget_if_empty(&self, crowd: &Crowd) {
+        if crowd.members.is_empty() {
+            self.readiness.fetch_and(!CROWD, Ordering::AcqRel);
         }
     }
 
@@ -193,7 +276,7 @@ impl ScheduledIo {
         self.readiness.fetch_or(CLOSED, Ordering::AcqRel);
         self.reader.wake();
         self.writer.wake();
-        self.wake_crowd(READY);
+        self.wake_crowd(READY, true);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -216,64 +299,79 @@ impl ScheduledIo {
         self.seen(direction).map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// As [`poll_ready`](Self::poll_ready), for any number of tasks. Without a place a waker stays
-    /// until the next event.
-    pub(crate) fn poll_ready_in_crowd(
-        &self,
-        cx: &mut Context<'_>,
-        direction: Direction,
-        place: Option<&Place>,
-    ) -> Poll<Seen> {
+    /// As [`poll_ready`](Self::poll_ready), for any number of futures. The place is the future's, and
+    /// used with no other registration.
+    pub(crate) fn poll_ready_in_crowd(&self, cx: &mut Context<'_>, place: &Place) -> Poll<Seen> {
+        let direction = place.direction;
         if let Some(seen) = self.seen(direction) {
             return Poll::Ready(seen);
         }
         let waker = cx.waker().clone();
-        let unused = {
+        let (polled, _unused) = {
             let crowd = &mut *self.crowd.lock();
-            self.readiness.fetch_or(CROWD, Ordering::AcqRel);
-            let number = place.map_or(0, |place| place.number_in(crowd));
-            let there = crowd.members.iter_mut().find(|member| {
-                member.number == number
-                    && member.direction == direction
-                    && (number != 0 || member.waker.will_wake(&waker))
-            });
-            match there {
-                Some(member) => Some(std::mem::replace(&mut member.waker, waker)),
-                None => {
-                    crowd.members.push(Member {
-                        number,
-                        direction,
-                        waker,
-                    });
-                    None
-                }
+            let number = place.number_in(crowd);
+            let mine = |member: &Member| member.number == number;
+            let there = crowd.members.iter().position(mine);
+            let word = self.readiness.fetch_or(CROWD, Ordering::AcqRel);
+            if word & (direction.mask() | CLOSED) != 0 {
+                let mine = there.and_then(|index| crowd.members.remove(index));
+                self.forget_if_empty(crowd);
+                (Poll::Ready(Seen { word }), (mine, Some(waker)))
+            } else if let Some(member) = there.map(|index| &mut crowd.members[index]) {
+                let old = std::mem::replace(&mut member.waker, waker);
+                (Poll::Pending, (None, Some(old)))
+            } else {
+                crowd.members.push_back(Member {
+                    number,
+                    direction,
+                    kind: place.kind,
+                    waker,
+                });
+                (Poll::Pending, (None, None))
             }
         };
-        drop(unused);
-        self.seen(direction).map_or(Poll::Pending, Poll::Ready)
+        polled
     }
 
-    /// The future that had `place` waits no more.
+    /// The future that had `place` waits no more. If it was woken for something that others contend
+    /// for, and something is left, the next one is woken.
     pub(crate) fn leave_crowd(&self, place: &Place) {
         let number = place.number.load(Ordering::Relaxed);
         if number == 0 {
             return;
         }
-        let left = {
-            let members = &mut self.crowd.lock().members;
-            let index = members.iter().position(|member| member.number == number);
-            let left = index.map(|index| members.swap_remove(index));
-            if members.is_empty() {
-                self.readiness.fetch_and(!CROWD, Ordering::AcqRel);
-            }
-            left
+        let (left, next) = {
+            let crowd = &mut *self.crowd.lock();
+            let members = &mut crowd.members;
+            let mine = |member: &Member| member.number == number;
+            let left = members
+                .iter()
+                .position(mine)
+                .and_then(|index| members.remove(index));
+            let was_woken = left.is_none() && place.kind == Kind::Contender;
+            let next = if was_woken && self.seen(place.direction).is_some() {
+                let next = |member: &Member| {
+                    member.kind == Kind::Contender && member.direction == place.direction
+                };
+                members
+                    .iter()
+                    .position(next)
+                    .and_then(|index| members.remove(index))
+            } else {
+                None
+            };
+            self.forget_if_empty(crowd);
+            (left, next)
         };
         drop(left);
+        if let Some(next) = next {
+            wake(next.waker);
+        }
     }
 
     /// Whether the system has told that both directions are closed.
     pub(crate) fn is_hung_up(&self) -> bool {
-        self.readiness.load(Ordering::Acquire) & usize::from(Ready::HANGUP.bits()) != 0
+        self.readiness.load(Ordering::Acquire) & u64::from(Ready::HANGUP.bits()) != 0
     }
 
     /// The attempt that followed `seen` would have blocked: waits for the next event. If the end had
@@ -297,6 +395,14 @@ impl ScheduledIo {
 }
 
 impl Place {
+    pub(crate) fn new(direction: Direction, kind: Kind) -> Place {
+        Place {
+            number: AtomicU64::new(0),
+            direction,
+            kind,
+        }
+    }
+
     /// Under the crowd's lock.
     fn number_in(&self, crowd: &mut Crowd) -> u64 {
         let mut number = self.number.load(Ordering::Relaxed);
@@ -318,6 +424,12 @@ mod tests {
     #[derive(Default)]
     struct Count(std::sync::atomic::AtomicUsize);
 
+    impl Count {
+        fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
@@ -329,15 +441,21 @@ mod tests {
         (count.clone(), Waker::from(count))
     }
 
+    fn registered() -> ScheduledIo {
+        let io = ScheduledIo::new();
+        assert_eq!(io.begin().0, 0);
+        io
+    }
+
     fn seen(io: &ScheduledIo, direction: Direction) -> Seen {
         io.seen(direction).expect("ready")
     }
 
     #[test]
     fn a_stale_clear_keeps_a_newer_event() {
-        let io = ScheduledIo::new();
+        let io = registered();
         let before = seen(&io, Direction::Read);
-        io.set_ready(Ready::READABLE);
+        assert!(io.set_ready(0, Ready::READABLE));
         io.clear(before, Direction::Read);
         assert!(io.seen(Direction::Read).is_some());
         let before = seen(&io, Direction::Read);
@@ -347,23 +465,54 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_an_earlier_generation_changes_nothing() {
+        let io = registered();
+        let (count, waker) = task();
+        let cx = &mut Context::from_waker(&waker);
+        io.clear(seen(&io, Direction::Read), Direction::Read);
+        assert!(io.poll_ready(cx, Direction::Read).is_pending());
+        drop(io.end());
+        assert_eq!(Arc::strong_count(&count), 2, "no waker is left behind");
+        assert!(!io.set_ready(0, Ready::READABLE));
+        let (generation, seen) = io.begin();
+        assert_eq!(generation, 1);
+        io.clear(seen, Direction::Read);
+        assert!(io.poll_ready(cx, Direction::Read).is_pending());
+        assert!(!io.set_ready(0, Ready::READABLE));
+        assert_eq!(count.get(), 0);
+        assert!(io.set_ready(1, Ready::READABLE));
+        assert_eq!(count.get(), 1);
+    }
+
+    #[test]
+    fn the_tick_wraps_without_touching_the_generation() {
+        let io = registered();
+        drop(io.end());
+        let (generation, _) = io.begin();
+        io.readiness.fetch_or(TICKS, Ordering::Relaxed);
+        assert!(io.set_ready(generation, Ready::READABLE));
+        let word = io.readiness.load(Ordering::Relaxed);
+        assert_eq!((word & TICKS, word / GENERATION), (0, 1));
+    }
+
+    #[test]
     fn an_end_that_was_not_the_last_is_cleared_and_so_is_an_error() {
-        let io = ScheduledIo::new();
-        io.set_ready(Ready::READ_CLOSED | Ready::READABLE);
+        let io = registered();
+        io.set_ready(0, Ready::READ_CLOSED | Ready::READABLE);
         let end = seen(&io, Direction::Read);
         assert!(end.is_final());
         io.clear(end, Direction::Read);
         assert!(io.seen(Direction::Read).is_none());
         io.clear(seen(&io, Direction::Write), Direction::Write);
         assert!(io.seen(Direction::Write).is_none());
-        io.set_ready(Ready::ERROR);
+        io.set_ready(0, Ready::ERROR);
         io.clear(seen(&io, Direction::Write), Direction::Write);
         assert!(io.seen(Direction::Write).is_none());
     }
 
     #[test]
     fn each_direction_wakes_its_own_task() {
-        let io = ScheduledIo::new();
+        let io = registered();
         io.clear(seen(&io, Direction::Read), Direction::Read);
         io.clear(seen(&io, Direction::Write), Direction::Write);
         let (reads, reader) = task();
@@ -373,60 +522,79 @@ mod tests {
                 .is_pending()
         };
         assert!(poll(&reader, Direction::Read) && poll(&writer, Direction::Write));
-        io.set_ready(Ready::WRITABLE);
-        assert_eq!(
-            (
-                reads.0.load(Ordering::Relaxed),
-                writes.0.load(Ordering::Relaxed)
-            ),
-            (0, 1)
-        );
-        io.set_ready(Ready::HANGUP);
-        assert_eq!(
-            (
-                reads.0.load(Ordering::Relaxed),
-                writes.0.load(Ordering::Relaxed)
-            ),
-            (1, 1)
-        );
+        io.set_ready(0, Ready::WRITABLE);
+        assert_eq!((reads.get(), writes.get()), (0, 1));
+        io.set_ready(0, Ready::HANGUP);
+        assert_eq!((reads.get(), writes.get()), (1, 1));
+    }
+
+    fn waiting(io: &ScheduledIo, kind: Kind) -> Vec<(Arc<Count>, Place)> {
+        io.clear(seen(io, Direction::Read), Direction::Read);
+        let wait = |_| {
+            let (count, waker) = task();
+            let place = Place::new(Direction::Read, kind);
+            for _ in 0..2 {
+                let cx = &mut Context::from_waker(&waker);
+                assert!(io.poll_ready_in_crowd(cx, &place).is_pending());
+            }
+            (count, place)
+        };
+        (0..3).map(wait).collect()
+    }
+
+    fn woken(tasks: &[(Arc<Count>, Place)]) -> Vec<usize> {
+        tasks.iter().map(|(count, _)| count.get()).collect()
     }
 
     #[test]
-    fn a_crowd_is_woken_together_and_forgotten() {
-        let io = ScheduledIo::new();
-        io.clear(seen(&io, Direction::Read), Direction::Read);
-        let tasks: Vec<_> = (0..3).map(|_| task()).collect();
-        for (_, waker) in &tasks {
-            for _ in 0..2 {
-                let cx = &mut Context::from_waker(waker);
-                assert!(
-                    io.poll_ready_in_crowd(cx, Direction::Read, None)
-                        .is_pending()
-                );
-            }
-        }
-        io.set_ready(Ready::WRITABLE);
-        io.set_ready(Ready::READABLE);
-        io.set_ready(Ready::READABLE);
-        for (count, _) in &tasks {
-            assert_eq!(count.0.load(Ordering::Relaxed), 1);
-        }
+    fn watchers_are_woken_together_and_forgotten() {
+        let io = registered();
+        let tasks = waiting(&io, Kind::Watcher);
+        io.set_ready(0, Ready::WRITABLE);
+        io.set_ready(0, Ready::READABLE);
+        io.set_ready(0, Ready::READABLE);
+        assert_eq!(woken(&tasks), [1, 1, 1]);
         assert_eq!(io.readiness.load(Ordering::Relaxed) & CROWD, 0);
     }
 
     #[test]
-    fn closing_wakes_everybody() {
-        let io = ScheduledIo::new();
+    fn one_contender_is_woken_at_a_time_in_order() {
+        let io = registered();
+        let tasks = waiting(&io, Kind::Contender);
+        io.set_ready(0, Ready::READABLE);
+        assert_eq!(woken(&tasks), [1, 0, 0]);
+        io.set_ready(0, Ready::READABLE);
+        assert_eq!(woken(&tasks), [1, 1, 0]);
+        // One that gives up before it was woken passes nothing on.
+        io.leave_crowd(&tasks[2].1);
+        assert_eq!(woken(&tasks), [1, 1, 0]);
+        assert_eq!(io.readiness.load(Ordering::Relaxed) & CROWD, 0);
+    }
+
+    #[test]
+    fn a_contender_that_was_woken_and_leaves_wakes_the_next_while_something_is_left() {
+        let io = registered();
+        let tasks = waiting(&io, Kind::Contender);
+        io.set_ready(0, Ready::READABLE);
+        io.leave_crowd(&tasks[0].1);
+        assert_eq!(woken(&tasks), [1, 1, 0]);
         io.clear(seen(&io, Direction::Read), Direction::Read);
+        io.leave_crowd(&tasks[1].1);
+        assert_eq!(woken(&tasks), [1, 1, 0]);
+    }
+
+    #[test]
+    fn closing_wakes_everybody() {
+        let io = registered();
+        let contenders = waiting(&io, Kind::Contender);
         let (count, waker) = task();
         let cx = &mut Context::from_waker(&waker);
+        let place = Place::new(Direction::Read, Kind::Watcher);
         assert!(io.poll_ready(cx, Direction::Read).is_pending());
-        assert!(
-            io.poll_ready_in_crowd(cx, Direction::Read, None)
-                .is_pending()
-        );
+        assert!(io.poll_ready_in_crowd(cx, &place).is_pending());
         io.close();
-        assert_eq!(count.0.load(Ordering::Relaxed), 2);
+        assert_eq!(count.get(), 2);
+        assert_eq!(woken(&contenders), [1, 1, 1]);
         assert!(io.is_closed() && io.poll_ready(cx, Direction::Read).is_ready());
     }
 }
@@ -434,6 +602,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+    use crate::shim::sync::atomic::AtomicUsize;
     use loom::future::block_on;
     use loom::sync::Arc;
     use loom::thread;
@@ -447,23 +616,24 @@ mod loom_tests {
 
     impl Source {
         fn new() -> Arc<Source> {
+            let io = ScheduledIo::new();
+            io.begin();
             Arc::new(Source {
-                io: ScheduledIo::new(),
+                io,
                 data: AtomicUsize::new(0),
             })
         }
 
-        fn deliver(&self) {
-            self.data.fetch_add(1, Ordering::Release);
-            self.io.set_ready(Ready::READABLE);
+        fn deliver(&self, amount: usize) {
+            self.data.fetch_add(amount, Ordering::Release);
+            assert!(self.io.set_ready(0, Ready::READABLE));
         }
 
-        fn poll_take(&self, cx: &mut Context<'_>, crowd: bool) -> Poll<()> {
+        fn poll_take(&self, cx: &mut Context<'_>, place: Option<&Place>) -> Poll<()> {
             loop {
-                let seen = if crowd {
-                    self.io.poll_ready_in_crowd(cx, Direction::Read, None)
-                } else {
-                    self.io.poll_ready(cx, Direction::Read)
+                let seen = match place {
+                    Some(place) => self.io.poll_ready_in_crowd(cx, place),
+                    None => self.io.poll_ready(cx, Direction::Read),
                 };
                 let Poll::Ready(seen) = seen else {
                     return Poll::Pending;
@@ -479,18 +649,25 @@ mod loom_tests {
                 self.io.clear(seen, Direction::Read);
             }
         }
+
+        fn contend(&self) {
+            let place = Place::new(Direction::Read, Kind::Contender);
+            block_on(poll_fn(|cx| self.poll_take(cx, Some(&place))));
+            self.io.leave_crowd(&place);
+        }
     }
 
-    fn nothing_is_lost(crowd: bool) {
+    fn nothing_is_lost(kind: Option<Kind>) {
         crate::shim::model(move || {
             let source = Source::new();
             let reactor = source.clone();
             let thread = thread::spawn(move || {
-                reactor.deliver();
-                reactor.deliver();
+                reactor.deliver(1);
+                reactor.deliver(1);
             });
+            let place = kind.map(|kind| Place::new(Direction::Read, kind));
             for _ in 0..2 {
-                block_on(poll_fn(|cx| source.poll_take(cx, crowd)));
+                block_on(poll_fn(|cx| source.poll_take(cx, place.as_ref())));
             }
             thread.join().expect("joined");
         });
@@ -498,12 +675,69 @@ mod loom_tests {
 
     #[test]
     fn loom_no_edge_is_lost_to_a_clear_or_a_late_waker() {
-        nothing_is_lost(false);
+        nothing_is_lost(None);
     }
 
     #[test]
-    fn loom_no_edge_is_lost_to_a_crowd() {
-        nothing_is_lost(true);
+    fn loom_no_edge_is_lost_to_a_watcher() {
+        nothing_is_lost(Some(Kind::Watcher));
+    }
+
+    /// A contender that is never woken is a deadlock, which the model reports.
+    #[test]
+    fn loom_contenders_get_all_that_one_event_stands_for() {
+        crate::shim::model(|| {
+            let source = Source::new();
+            let other = source.clone();
+            let contender = thread::spawn(move || other.contend());
+            let reactor = source.clone();
+            let event = thread::spawn(move || reactor.deliver(2));
+            source.contend();
+            contender.join().expect("joined");
+            event.join().expect("joined");
+        });
+    }
+
+    #[test]
+    fn loom_a_contender_that_is_dropped_keeps_nothing_from_the_others() {
+        crate::shim::model(|| {
+            let source = Source::new();
+            let other = source.clone();
+            let contender = thread::spawn(move || other.contend());
+            let reactor = source.clone();
+            let event = thread::spawn(move || reactor.deliver(1));
+            // Polled once, so it may be the one that the event wakes; and then dropped, unless it has
+            // taken the one thing there is.
+            let place = Place::new(Direction::Read, Kind::Contender);
+            let waker = std::task::Waker::noop();
+            let polled = source.poll_take(&mut Context::from_waker(waker), Some(&place));
+            if polled.is_ready() {
+                source.deliver(1);
+            }
+            source.io.leave_crowd(&place);
+            contender.join().expect("joined");
+            event.join().expect("joined");
+        });
+    }
+
+    /// What the reactor was told of a registration that ends at that moment, and whose place is used
+    /// for another one.
+    #[test]
+    fn loom_a_late_event_leaves_the_next_registration_alone() {
+        crate::shim::model(|| {
+            let io = Arc::new(ScheduledIo::new());
+            let (generation, _) = io.begin();
+            let late = io.clone();
+            let thread = thread::spawn(move || late.set_ready(generation, Ready::READABLE));
+            drop(io.end());
+            let (_, first) = io.begin();
+            io.clear(first, Direction::Read);
+            let waker = std::task::Waker::noop();
+            let cx = &mut Context::from_waker(waker);
+            assert!(io.poll_ready(cx, Direction::Read).is_pending());
+            thread.join().expect("joined");
+            assert!(io.seen(Direction::Read).is_none());
+        });
     }
 
     /// Reading and writing at once share the word, and nothing else.
@@ -511,13 +745,14 @@ mod loom_tests {
     fn loom_directions_do_not_disturb_each_other() {
         crate::shim::model(|| {
             let io = Arc::new(ScheduledIo::new());
+            io.begin();
             for direction in [Direction::Read, Direction::Write] {
                 io.clear(io.seen(direction).expect("ready at first"), direction);
             }
             let (reactor, writer) = (io.clone(), io.clone());
             let events = thread::spawn(move || {
-                reactor.set_ready(Ready::READABLE);
-                reactor.set_ready(Ready::WRITABLE);
+                reactor.set_ready(0, Ready::READABLE);
+                reactor.set_ready(0, Ready::WRITABLE);
             });
             let write = thread::spawn(move || {
                 block_on(poll_fn(|cx| {
