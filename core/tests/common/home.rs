@@ -135,6 +135,7 @@ impl Spawner {
 }
 
 /// Runs each test in every kind of place.
+#[allow(unused_macros)]
 macro_rules! everywhere {
     ($($(#[$attr:meta])* fn $name:ident($home:ident: Home) $body:block)*) => {
         $(mod $name {
@@ -148,4 +149,5 @@ macro_rules! everywhere {
         })*
     };
 }
+#[allow(unused_imports)]
 pub(crate) use everywhere;
