@@ -8,10 +8,14 @@ mod context;
 #[cfg(not(loom))]
 pub mod event_loop;
 mod executor;
+#[cfg(not(loom))]
+pub mod fs;
 pub mod metrics;
 #[cfg(not(loom))]
 pub mod net;
 mod panic;
+#[cfg(not(loom))]
+pub mod process;
 pub mod reactor;
 pub mod runtime;
 mod shim;

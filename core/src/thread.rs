@@ -153,3 +153,85 @@ fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
 fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
+
+/// Runs `f`, which writes to a descriptor, without the `SIGPIPE` that the system sends to a thread for a
+/// write that nobody will read. Our own threads block signals anyway; another one does for a moment, and
+/// takes the signal out if one has come.
+pub(crate) fn without_sigpipe<R>(f: impl FnOnce() -> std::io::Result<R>) -> std::io::Result<R> {
+    if is_ours() {
+        return f();
+    }
+    let pipe = only_sigpipe();
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: both sets live on this stack; the call writes the second.
+    let before = unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, before.as_mut_ptr());
+        before.assume_init()
+    };
+    let result = f();
+    // SAFETY: the set was written by the call above.
+    if unsafe { libc::sigismember(&raw const before, libc::SIGPIPE) } == 1 {
+        return result;
+    }
+    if matches!(&result, Err(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+        discard_sigpipe();
+    }
+    // SAFETY: as above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    result
+}
+
+/// Runs `f`, which starts a program: the mask of signals that it inherits is this thread's. One of ours
+/// lets all signals through meanwhile, for a program that is deaf to `SIGTERM` helps nobody.
+pub(crate) fn with_signals_as_for_a_program<R>(f: impl FnOnce() -> R) -> R {
+    if !is_ours() {
+        return f();
+    }
+    // One that a write has caused is pending still, and would come now.
+    discard_sigpipe();
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the sets live on this stack; the calls write them.
+    let before = unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    };
+    let result = f();
+    // SAFETY: written by the call above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    result
+}
+
+fn is_ours() -> bool {
+    !FAMILY.with(Cell::get).is_null()
+}
+
+fn only_sigpipe() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised by the first call.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE);
+        set.assume_init()
+    }
+}
+
+/// Takes out a `SIGPIPE` that is pending, which this thread blocks.
+fn discard_sigpipe() {
+    let pipe = only_sigpipe();
+    loop {
+        let mut pending = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: the sets live on this stack; the call writes the second. `sigwait` does not wait for
+        // what is pending.
+        unsafe {
+            let mut signal = 0;
+            if libc::sigpending(pending.as_mut_ptr()) != 0
+                || libc::sigismember(pending.as_ptr(), libc::SIGPIPE) != 1
+                || libc::sigwait(&raw const pipe, &raw mut signal) != 0
+            {
+                return;
+            }
+        }
+    }
+}

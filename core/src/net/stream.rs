@@ -131,6 +131,16 @@ impl TcpStream {
             .poll_transfer(cx, Direction::Read, wanted, || io.read_vectored(buffers))
     }
 
+    /// Waits until something that writes does not answer `WouldBlock`.
+    pub(crate) fn poll_write_attempt<R>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.socket
+            .poll_io(cx, Direction::Write, Waiter::Task, attempt)
+    }
+
     /// Reads without taking it out.
     pub fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let io = self.socket.io();
