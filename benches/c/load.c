@@ -7,7 +7,7 @@
  * compares them with what was sent, and sends again. With --churn a connection is opened for each
  * message and reset after it. The server's CPU time is read from the scheduler's account of its threads
  * at both ends of the measured window, so warm-up and start cost nothing. The warm-up begins when every
- * connection has had an answer.
+ * connection has had one answer; until then the answered ones wait, so that a server accepts undisturbed.
  * Exit status 1 if a byte differs or a connection fails.
  */
 #include <arpa/inet.h>
@@ -47,7 +47,7 @@ struct load {
     struct connection *connections;
     char *message, *buffer;
     int epoll;
-    int measuring;
+    int all_open, measuring;
     int answered; /* connections that have had a message back */
     uint64_t messages, all_messages;
     struct histogram latency;
@@ -132,6 +132,18 @@ static void send_rest(struct load *load, struct connection *c)
         watch(load, c, EPOLL_CTL_MOD, want_write);
 }
 
+static void next_message(struct load *load, struct connection *c, uint64_t now)
+{
+    if (load->options.churn) {
+        reset_connection(c);
+        open_connection(load, c);
+        return;
+    }
+    c->sent = c->received = 0;
+    c->started_ns = now;
+    send_rest(load, c);
+}
+
 static void message_done(struct load *load, struct connection *c)
 {
     uint64_t now = wall_ns();
@@ -144,14 +156,8 @@ static void message_done(struct load *load, struct connection *c)
         load->messages++;
         hist_record(&load->latency, now - c->started_ns);
     }
-    if (load->options.churn) {
-        reset_connection(c);
-        open_connection(load, c);
-        return;
-    }
-    c->sent = c->received = 0;
-    c->started_ns = now;
-    send_rest(load, c);
+    if (load->all_open)
+        next_message(load, c, now);
 }
 
 static void receive(struct load *load, struct connection *c)
@@ -204,6 +210,9 @@ static void open_all(struct load *load)
             exit(1);
         }
     }
+    load->all_open = 1;
+    for (int i = 0; i < load->options.connections; i++)
+        next_message(load, &load->connections[i], wall_ns());
 }
 
 /* The soft limit on descriptors is often a thousand; the hard one is ours to use. */

@@ -70,9 +70,11 @@ class Curve:
     sizes: tuple[int, ...]
     #: What to say of the sizes, if not all were possible.
     note: str = ""
+    #: The curve whose workloads this one shows another side of.
+    of: str = ""
 
     def workload(self, size: int) -> str:
-        return f"{self.name}@{size}"
+        return f"{self.of or self.name}@{size}"
 
 
 @dataclass(frozen=True)

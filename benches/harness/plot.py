@@ -76,7 +76,8 @@ def curve_plot(
     colours = colours_of(list(points), ours, peer)
     low, high = math.floor(math.log2(min(values))), math.ceil(math.log2(max(values)))
     # At least four doublings, so that noise does not look like growth.
-    high = max(high, low + 4)
+    spare = max(0, 4 - (high - low))
+    low, high = low - spare // 2, high + (spare + 1) // 2
     first, last = math.log(sizes[0]), math.log(sizes[-1])
 
     def x(size: int) -> float:

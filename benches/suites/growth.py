@@ -16,6 +16,7 @@ BYTES_PER_ITEM = 900
 #: Descriptors that a process needs beside its connections.
 DESCRIPTORS = 100
 TIMEOUT = 120.0
+ROUNDS = 3
 
 ITEMS = (1_000, 10_000, 100_000, MILLION, 10 * MILLION)
 CONNECTIONS = (1, 10, 100, 1_000, 10_000, 100_000)
@@ -40,7 +41,7 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
     def add(curve: Curve, programs: dict[int, dict[str, Program]]) -> None:
         curves.append(curve)
         workloads.extend(
-            Workload(curve.workload(size), curve.about, curve.metrics, programs[size]) for size in curve.sizes
+            Workload(curve.workload(size), curve.about, curve.metrics, programs[size], ROUNDS) for size in curve.sizes
         )
 
     items = possible(ITEMS, memory_available() // BYTES_PER_ITEM)
@@ -65,7 +66,7 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
             "connections",
             "A message of 64 B over one of many connections",
             "connections, each with a message in flight",
-            ("cpu_per_message", "rss_per_connection"),
+            ("cpu_per_message",),
             connections,
             note,
         ),
@@ -76,6 +77,11 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
             }
             for size in connections
         },
+    )
+    # What a few weigh is lost in what a runtime sets up for the first.
+    many = possible(connections, connections[-1], at_least=1_000)
+    curves.append(
+        Curve("connections-memory", "A connection", "connections", ("rss_per_connection",), many, of="connections")
     )
 
     for name, workload, about in BY_WORKERS:
@@ -102,8 +108,8 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
     )
 
 
-def possible(sizes: tuple[int, ...], limit: int) -> tuple[int, ...]:
-    return tuple(size for size in sizes if size <= limit) or sizes[:1]
+def possible(sizes: tuple[int, ...], limit: int, at_least: int = 0) -> tuple[int, ...]:
+    return tuple(size for size in sizes if at_least <= size <= limit) or sizes[:1]
 
 
 def left_out(wanted: tuple[int, ...], sizes: tuple[int, ...], why: str) -> str:

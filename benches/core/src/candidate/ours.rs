@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use libruntime_core::metrics::Snapshot;
 use libruntime_core::net::TcpListener;
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::task::{self, JoinHandle};
@@ -68,6 +69,19 @@ impl Candidate for Ours {
         libruntime_core::spawn_blocking(job)
             .await
             .expect("the job ends")
+    }
+
+    fn parks(&self) -> Option<(u64, u64)> {
+        let metrics = self.0.metrics();
+        let total = |count: fn(&Snapshot, usize) -> u64| -> u64 {
+            (0..metrics.num_workers())
+                .map(|worker| count(&metrics, worker))
+                .sum()
+        };
+        Some((
+            total(Snapshot::worker_park_count),
+            total(Snapshot::worker_noop_count),
+        ))
     }
 
     fn serve_echo(&self, listener: std::net::TcpListener, buffer: usize) {

@@ -79,6 +79,17 @@ impl Candidate for Tokio {
             .expect("the job ends")
     }
 
+    #[cfg(tokio_unstable)]
+    fn parks(&self) -> Option<(u64, u64)> {
+        let metrics = self.0.metrics();
+        let workers = 0..metrics.num_workers();
+        let parks = workers
+            .clone()
+            .map(|worker| metrics.worker_park_count(worker));
+        let noops = workers.map(|worker| metrics.worker_noop_count(worker));
+        Some((parks.sum(), noops.sum()))
+    }
+
     fn serve_echo(&self, listener: std::net::TcpListener, buffer: usize) {
         self.run_inside(async move {
             let listener =

@@ -8,13 +8,14 @@ use super::memory::{Gate, armed};
 use crate::candidate::Candidate;
 use crate::measure::{Settings, cpu_time, nanos, report, resident};
 
-/// Small sizes are repeated until so much time has passed.
+/// After a first round, which alone has to get its memory from the kernel, sizes are repeated until so much time has
+/// passed.
 const AT_LEAST: Duration = Duration::from_millis(200);
 
 /// Tasks that wait at the same time, from their spawn to the last one's wait, and from their wakes to the last end.
 pub(super) fn tasks<C: Candidate>(runtime: &C, settings: &Settings) {
     let size = settings.size;
-    let (mut create, mut end, mut bytes, mut rounds) = (Duration::ZERO, Duration::ZERO, 0.0, 0);
+    let (mut create, mut end, mut bytes, mut rounds) = (Duration::ZERO, Duration::ZERO, None, 0);
     while rounds == 0 || create + end < AT_LEAST {
         let gate = Gate::new(size);
         let (created, ended, weight) = runtime.run_inside(async move {
@@ -25,9 +26,9 @@ pub(super) fn tasks<C: Candidate>(runtime: &C, settings: &Settings) {
             gate.release().await;
             (created, start.elapsed(), weight)
         });
-        // Memory is only new the first time.
-        if rounds == 0 {
-            bytes = weight / size as f64;
+        if bytes.is_none() {
+            bytes = Some(weight / size as f64);
+            continue;
         }
         create += created;
         end += ended;
@@ -36,17 +37,18 @@ pub(super) fn tasks<C: Candidate>(runtime: &C, settings: &Settings) {
     let items = (rounds * size) as f64;
     report("create", nanos(create) / items, "ns");
     report("end", nanos(end) / items, "ns");
-    report("bytes", bytes, "bytes");
+    report("bytes", bytes.unwrap_or_default(), "bytes");
 }
 
 /// Timers that are armed at the same time: to arm one, to drop one.
 pub(super) fn timers<C: Candidate>(runtime: &C, settings: &Settings) {
     let size = settings.size;
-    let (mut arm, mut cancel, mut bytes, mut rounds) = (Duration::ZERO, Duration::ZERO, 0.0, 0);
+    let (mut arm, mut cancel, mut bytes, mut rounds) = (Duration::ZERO, Duration::ZERO, None, 0);
     while rounds == 0 || arm + cancel < AT_LEAST {
         let one = armed::<C>(runtime, size);
-        if rounds == 0 {
-            bytes = one.bytes;
+        if bytes.is_none() {
+            bytes = Some(one.bytes);
+            continue;
         }
         arm += one.arm;
         cancel += one.cancel;
@@ -55,7 +57,7 @@ pub(super) fn timers<C: Candidate>(runtime: &C, settings: &Settings) {
     let items = (rounds * size) as f64;
     report("arm", nanos(arm) / items, "ns");
     report("cancel", nanos(cancel) / items, "ns");
-    report("bytes", bytes, "bytes");
+    report("bytes", bytes.unwrap_or_default(), "bytes");
 }
 
 /// Tasks asleep at the same time, due within a second: CPU time of one from its spawn to its end.
@@ -64,7 +66,7 @@ pub(super) fn sleeps<C: Candidate>(runtime: &C, settings: &Settings) {
     let apart = Duration::from_secs(1)
         .div_f64(size as f64)
         .min(Duration::from_micros(1));
-    let (mut cpu, mut rounds) = (Duration::ZERO, 0);
+    let (mut cpu, mut rounds, mut warm) = (Duration::ZERO, 0, false);
     while rounds == 0 || cpu < AT_LEAST {
         let before = cpu_time();
         runtime.run_inside(async move {
@@ -78,6 +80,10 @@ pub(super) fn sleeps<C: Candidate>(runtime: &C, settings: &Settings) {
             }
             ended.await.expect("all tasks end");
         });
+        if !warm {
+            warm = true;
+            continue;
+        }
         cpu += cpu_time() - before;
         rounds += 1;
     }
