@@ -21,8 +21,9 @@ UNSTABLE_BINARY = str(ROOT / "target" / "tokio-unstable" / "release" / "bench-co
 
 WORKERS = 2
 OTHER_WORKERS = (1, 8)
-WINDOW, SHORT_WINDOW, LONG_WINDOW = 300, 150, 700
-COMPACT_ROUNDS = 3
+WINDOW, SHORT_WINDOW, LONG_WINDOW = 300, 150, 500
+#: Rounds of what takes long or is only shown as a ratio.
+FEW_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Line:
     #: What tokio's users would set for this kind of work, among the unstable settings.
     unstable: tuple[str, ...] = ()
     candidates: tuple[str, ...] = CANDIDATES
+    rounds: int | None = None
 
 
 LATE = ("p50", "p99")
@@ -83,9 +85,9 @@ LINES = (
     Line("idle-100", "100 wakes per s from a thread", IDLE, window=LONG_WINDOW),
     Line("idle-2000", "2,000 wakes per s from a thread", IDLE, window=LONG_WINDOW),
     Line("idle-sleeps", "a task sleeps 0.5 ms again and again", IDLE, window=LONG_WINDOW),
-    Line("idle-tasks", "a million tasks that wait", ("bytes", "time", "cpu")),
-    Line("idle-timers", "a million timers armed by one task", ("bytes",)),
-    Line("burst", "300,000 tasks wait at once, then end: memory kept after it", ("kept", "peak")),
+    Line("idle-tasks", "a million tasks that wait", ("bytes", "time", "cpu"), rounds=FEW_ROUNDS),
+    Line("idle-timers", "a million timers armed by one task", ("bytes",), rounds=FEW_ROUNDS),
+    Line("burst", "300,000 tasks wait at once, then end: memory kept after it", ("kept", "peak"), rounds=FEW_ROUNDS),
 )
 ECHOES = (1, 50, 500)
 ECHO_METRICS = ("cpu_per_message", "messages_per_s", "p50", "p99")
@@ -155,7 +157,7 @@ def timed(line: Line, settings: Settings, workers: int | None = None) -> Workloa
         argv = program(candidate, settings, line.workload or line.name, *options, workers=workers or line.workers)
         return Batch(argv)
 
-    rounds = None if workers is None else COMPACT_ROUNDS
+    rounds = line.rounds if workers is None else FEW_ROUNDS
     return Workload(line.name, line.about, line.metrics, {c: batch(c) for c in line.candidates}, rounds)
 
 
