@@ -52,7 +52,7 @@ def build_library(mode, release):
     environment = dict(
         os.environ,
         RUSTC_BOOTSTRAP="1",
-        RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer",
+        RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer --cfg libruntime_plain_alloc",
         CARGO_TARGET_DIR=str(target / "asan"),
     )
     run(command + ["--target", TARGET], cwd=ROOT, env=environment)

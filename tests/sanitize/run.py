@@ -62,7 +62,7 @@ fn main() {
 
 TOOLS = {
     "asan": Tool(
-        flags="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer",
+        flags="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer --cfg libruntime_plain_alloc",
         runs=(CORE, C_API),
         env={"ASAN_OPTIONS": "detect_leaks=1"},
         bait=FREED,
@@ -78,7 +78,7 @@ TOOLS = {
         skips=("descriptors_are_accounted_for", "runtime_leaves_no_thread_and_no_descriptor"),
     ),
     "valgrind": Tool(
-        flags="",
+        flags="--cfg libruntime_plain_alloc",
         runs=(CORE,),
         env={f"CARGO_TARGET_{TARGET.upper().replace('-', '_')}_RUNNER": MEMCHECK},
         bait=FREED,

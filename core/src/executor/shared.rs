@@ -11,6 +11,7 @@ use crate::metrics::Snapshot;
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use crate::shim::thread::Thread;
+use crate::task::memory::{Block, Pool, Slot};
 use crate::task::{JoinHandle, Notified, Record, Released, Schedule, TaskPtr, new_task, owner_of};
 use crossbeam_utils::CachePadded;
 use std::fmt;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(super) dropped: AtomicUsize,
     next_foreign: AtomicUsize,
     pub(crate) blocking: Arc<blocking::Pool>,
+    /// The memory of tasks.
+    pub(super) memory: CachePadded<Pool>,
 }
 
 /// Workers that no thread runs at the moment.
@@ -63,6 +66,7 @@ impl Shared {
     pub(crate) fn with_workers(
         workers: usize,
         blocking: Arc<blocking::Pool>,
+        memory: Pool,
     ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
@@ -94,6 +98,7 @@ impl Shared {
             dropped: AtomicUsize::new(0),
             next_foreign: AtomicUsize::new(0),
             blocking,
+            memory: CachePadded::new(memory),
         });
         let workers = queues
             .into_iter()
@@ -166,6 +171,7 @@ impl Shared {
             spawned_outside: self.foreign.spawned.load(Ordering::Relaxed),
             global_queue_depth: self.injector.len(),
             blocking: self.blocking.metrics(),
+            task_bytes: self.memory.held(),
         }
     }
 
@@ -382,6 +388,29 @@ impl Schedule for SharedRef {
         })
     }
 
+    #[inline]
+    fn allocate(&self, slot: Slot) -> Block {
+        worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => worker.allocate(slot),
+            _ => self.memory.allocate(slot),
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn free(self, slot: Slot, block: Block) {
+        // SAFETY: not kept beyond this call.
+        match unsafe { worker::current() } {
+            Some(worker) if worker.shared.same(&self) => {
+                // SAFETY: passed on from the caller.
+                unsafe { worker.free(slot, block) };
+                worker.bank_ref();
+                std::mem::forget(self);
+            }
+            // SAFETY: as above.
+            _ => unsafe { free_outside(self, slot, block) },
+        }
+    }
+
     fn cancelled(&self) {
         // Here and not where queues and lists are emptied: the worker that polls a task at that
         // moment drops it afterwards.
@@ -389,6 +418,16 @@ impl Schedule for SharedRef {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Takes back a task's memory on a thread that is none of the workers.
+///
+/// # Safety
+/// As for [`Slot::free`].
+#[inline(never)]
+unsafe fn free_outside(shared: SharedRef, slot: Slot, block: Block) {
+    // SAFETY: passed on from the caller.
+    unsafe { shared.memory.free(slot, block) }
 }
 
 impl fmt::Debug for SharedRef {

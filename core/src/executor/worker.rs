@@ -8,7 +8,8 @@ use super::shared::{DONE, DRAINING, Shared, SharedRef};
 use crate::context;
 use crate::shim::thread;
 use crate::shim::thread_local;
-use crate::task::{JoinHandle, Notified, OwnedTasks, Record, TaskPtr, coop, new_task};
+use crate::task::memory::{Block, Magazines, Slot};
+use crate::task::{JoinHandle, Notified, OwnedTasks, Record, TaskPtr, coop, new_task_in};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ptr;
@@ -34,11 +35,21 @@ thread_local! {
 }
 
 /// Calls `f` with the worker whose loop runs on this thread, if one does.
-#[inline]
+#[inline(always)]
 pub(crate) fn with_current<R>(f: impl FnOnce(Option<&Worker>) -> R) -> R {
+    // SAFETY: not kept beyond this call.
+    f(unsafe { current() })
+}
+
+/// As [`with_current`], where the compiler would not inline `f`.
+///
+/// # Safety
+/// The reference is good as long as the loop runs: it may be kept as long as the caller's call lasts.
+#[inline(always)]
+pub(super) unsafe fn current<'a>() -> Option<&'a Worker> {
     let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
     // SAFETY: the pointer is set for the length of the worker's loop, on this thread.
-    f(unsafe { current.as_ref() })
+    unsafe { current.as_ref() }
 }
 
 /// Whether a worker's loop runs on this thread.
@@ -67,6 +78,8 @@ pub(crate) struct Worker {
     detour: Cell<u8>,
     /// When the next wait for timers may end, after many of them.
     timers_rest: Cell<Option<Instant>>,
+    /// Memory for tasks.
+    magazines: Magazines,
     pub(super) counters: Counters,
     busy: Busy,
     /// What `counters.polls` was when the worker last waited.
@@ -78,6 +91,7 @@ impl Worker {
     pub(super) fn new(shared: SharedRef, index: usize, queue: Local) -> Worker {
         Worker {
             busy: Busy::new(shared.clock),
+            magazines: Magazines::new(&shared.memory),
             shared,
             index,
             queue,
@@ -254,6 +268,7 @@ impl Worker {
         if self.polls_at_park.replace(polls) == polls {
             self.counters.noops.inc();
         }
+        self.magazines.publish(&self.shared.memory);
         self.rest(now);
     }
 
@@ -284,6 +299,7 @@ impl Worker {
         self.share();
         self.count_polls(self.tick.get().wrapping_sub(1));
         self.counters.publish(&self.remote().counters);
+        self.magazines.publish(&self.shared.memory);
     }
 
     /// Announces what the own queue holds beyond the next task.
@@ -332,7 +348,8 @@ impl Worker {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let (task, handle) = new_task(future, self.take_ref(), meta);
+        let memory = |slot| self.allocate(slot);
+        let (task, handle) = new_task_in(memory, future, self.take_ref(), meta);
         self.counters.spawned.inc();
         self.push(task);
         handle
@@ -369,6 +386,22 @@ impl Worker {
             unsafe { self.owned.borrow_mut().unlink(task) }
         }
         own
+    }
+
+    /// Memory for a task.
+    #[inline(always)]
+    pub(super) fn allocate(&self, slot: Slot) -> Block {
+        self.magazines.allocate(slot, &self.shared.memory)
+    }
+
+    /// Takes back the memory of a task.
+    ///
+    /// # Safety
+    /// As for [`Slot::free`].
+    #[inline(always)]
+    pub(super) unsafe fn free(&self, slot: Slot, block: Block) {
+        // SAFETY: passed on from the caller.
+        unsafe { self.magazines.free(slot, block, &self.shared.memory) }
     }
 
     /// A reference to the common ground, from the bank.
@@ -429,6 +462,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.magazines.empty(&self.shared.memory);
         let banked = self.bank.take();
         if banked > 0 {
             // SAFETY: the bank's references; the field `shared` is another.
@@ -466,6 +500,8 @@ fn leave(worker: Box<Worker>) {
         std::mem::take(&mut *remains)
     };
     drain(&shared, &remains);
+    drop(remains);
+    shared.memory.close();
 }
 
 /// Cancels every task that is left. Runs on the last worker's thread: see the README.
@@ -507,6 +543,8 @@ mod tests {
     use super::*;
     use crate::blocking::{Pool, Settings};
     use crate::executor::shared::Workers;
+    use crate::task::memory::Pool as Memory;
+    use crate::task::new_task;
     use crate::thread::ThreadOptions;
     use std::sync::Arc;
 
@@ -520,7 +558,7 @@ mod tests {
             family: Arc::new(()),
         };
         let pool = Pool::new(options, Settings::default());
-        let (shared, workers) = Shared::with_workers(2, pool).unwrap();
+        let (shared, workers) = Shared::with_workers(2, pool, Memory::new(0)).unwrap();
         assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
         (shared, workers)
     }

@@ -34,6 +34,7 @@ pub struct Snapshot {
     pub(crate) spawned_outside: u64,
     pub(crate) completed_outside: u64,
     pub(crate) blocking: Blocking,
+    pub(crate) task_bytes: (usize, usize),
 }
 
 /// The state of the threads for blocking jobs.
@@ -114,6 +115,18 @@ impl Snapshot {
     /// their order, and then those that the builder added.
     pub fn blocking_classes(&self) -> &[ClassMetrics] {
         &self.blocking.classes
+    }
+
+    /// Bytes that the runtime has from the allocator for tasks: of those that are alive, of ended
+    /// ones whose handles are, and what is [kept](crate::runtime::Builder::keep_task_memory) for new
+    /// ones. A worker tells of what it takes and gives back in portions of 64 KiB, and when it waits.
+    pub fn task_memory_bytes(&self) -> usize {
+        self.task_bytes.0
+    }
+
+    /// The most that [`task_memory_bytes`](Snapshot::task_memory_bytes) has been.
+    pub fn task_memory_peak_bytes(&self) -> usize {
+        self.task_bytes.1
     }
 
     fn total(&self, figure: impl Fn(&Figures) -> u64) -> u64 {

@@ -5,6 +5,7 @@ use super::handle::Handle;
 use super::lifecycle::{Alive, Threads};
 use crate::blocking::{Class, ClassSettings, Pool, Settings};
 use crate::executor::Shared;
+use crate::task::memory;
 use crate::thread::{Hook, ThreadOptions, wake_on_time};
 use std::fmt;
 use std::io;
@@ -20,6 +21,7 @@ pub struct Builder {
     stack_size: Option<usize>,
     on_start: Option<Hook>,
     on_stop: Option<Hook>,
+    task_memory: usize,
 }
 
 impl Builder {
@@ -36,6 +38,7 @@ impl Builder {
             stack_size: None,
             on_start: None,
             on_stop: None,
+            task_memory: memory::KEEP,
         }
     }
 
@@ -122,6 +125,16 @@ impl Builder {
         self
     }
 
+    /// How much memory of ended tasks the runtime keeps for new ones, in bytes: 2 MiB unless set.
+    ///
+    /// Each worker keeps some more, at most 32 KiB for each size that tasks have. What is beyond that
+    /// goes back to the allocator. With 0 nothing is kept, and each task is an allocation of its
+    /// own, for tools that follow allocations.
+    pub fn keep_task_memory(&mut self, bytes: usize) -> &mut Builder {
+        self.task_memory = bytes;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
@@ -148,7 +161,8 @@ impl Builder {
         };
         crate::time::prepare_fences();
         let pool = Pool::new(options.clone(), self.blocking.clone());
-        let (shared, workers) = Shared::with_workers(workers, pool)?;
+        let (shared, workers) =
+            Shared::with_workers(workers, pool, memory::Pool::new(self.task_memory))?;
         let threads = Arc::new(Threads::new(workers.len()));
         let runtime = Runtime {
             handle: Handle::new(shared),

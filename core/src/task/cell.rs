@@ -20,6 +20,7 @@
 //!   the task is complete and elsewhere, whoever pushes it on that list's stack of releases.
 
 use super::id::{self, Id};
+use super::memory::{Block, Slot};
 use super::meta::Record;
 use super::owner::Links;
 use super::state::{State, ToIdle, ToNotified, ToRunning};
@@ -69,11 +70,24 @@ enum Stage<F: Future> {
     Taken,
 }
 
-/// Allocates a task in the state of one just spawned: the pointer stands for two references, one
-/// for a [`Notified`] and one for a `JoinHandle`.
+/// What a task of this future and scheduler needs.
+pub(super) const fn slot<F: Future, S>() -> Slot {
+    Slot::of::<Cell<F, S>>()
+}
+
+/// Makes a task in the state of one just spawned: the pointer stands for two references, one for a
+/// [`Notified`] and one for a `JoinHandle`.
+///
+/// # Safety
+/// The block is the caller's, for [`slot`], and one that the scheduler takes back.
 #[inline]
-pub(super) fn allocate<F: Future, S: Schedule>(future: F, scheduler: S, meta: Record) -> TaskPtr {
-    let cell = Box::new(Cell {
+pub(super) unsafe fn make<F: Future, S: Schedule>(
+    block: Block,
+    future: F,
+    scheduler: S,
+    meta: Record,
+) -> TaskPtr {
+    let cell = Cell {
         header: Header {
             state: State::new(),
             vtable: const {
@@ -93,8 +107,10 @@ pub(super) fn allocate<F: Future, S: Schedule>(future: F, scheduler: S, meta: Re
         },
         scheduler,
         stage: UnsafeCell::new(Stage::Future(future)),
-    });
-    NonNull::from(Box::leak(cell)).cast()
+    };
+    // SAFETY: by the caller's promise.
+    unsafe { block.cast().write(cell) };
+    block.cast()
 }
 
 /// Runs one poll, or drops the future if the task was cancelled. Consumes the reference of the
@@ -290,8 +306,8 @@ unsafe fn complete<F: Future, S: Schedule>(
 ) {
     // SAFETY: the caller owns a reference to this Cell<F, S>.
     let this = unsafe { cell::<F, S>(task) };
-    // SAFETY: the caller holds RUNNING.
-    let dropped = unsafe { this.set_stage(Stage::Taken) };
+    // SAFETY: the caller holds RUNNING, and writes the stage below.
+    let dropped = unsafe { this.drop_future() };
     let output = match (dropped, output) {
         // A cancelled task whose future panics while it is dropped was not cancelled cleanly.
         (Err(panic), Err(error)) if error.is_cancelled() => {
@@ -303,8 +319,10 @@ unsafe fn complete<F: Future, S: Schedule>(
         }
         (Ok(()), output) => output,
     };
-    // SAFETY: the caller holds RUNNING; the stage is `Taken`, whose drop does nothing.
-    let _ = unsafe { this.set_stage(Stage::Output(output)) };
+    this.stage.with_mut(|stage| {
+        // SAFETY: the caller holds RUNNING; the future that the stage held has been dropped.
+        unsafe { std::ptr::write(stage, Stage::Output(output)) }
+    });
     drop(current);
 
     let before = this.header.state.to_complete();
@@ -336,9 +354,36 @@ unsafe fn schedule<F: Future, S: Schedule>(task: TaskPtr) {
     unsafe { cell::<F, S>(task).scheduler.schedule(Notified::new(task)) }
 }
 
+// Kept out of `poll`, whose every call would pay for the registers that this needs.
+#[inline(never)]
 unsafe fn dealloc<F: Future, S: Schedule>(task: TaskPtr) {
-    // SAFETY: there is no other reference, and the cell came from a Box.
-    drop(unsafe { Box::from_raw(task.cast::<Cell<F, S>>().as_ptr()) });
+    /// The memory, and the way back for it. Given back by a drop, so that it is if one of the
+    /// user's unwinds.
+    struct Memory<F: Future, S: Schedule> {
+        scheduler: ManuallyDrop<S>,
+        cell: NonNull<Cell<F, S>>,
+    }
+    impl<F: Future, S: Schedule> Drop for Memory<F, S> {
+        fn drop(&mut self) {
+            let slot = const { slot::<F, S>() };
+            // SAFETY: taken once, here; what the cell held is dropped or, after a panic, lost.
+            unsafe { ManuallyDrop::take(&mut self.scheduler).free(slot, self.cell.cast()) }
+        }
+    }
+    let cell = task.cast::<Cell<F, S>>();
+    // SAFETY: there is no other reference. The scheduler is moved out, the rest dropped in place.
+    unsafe {
+        let this = cell.as_ptr();
+        let _memory = Memory {
+            scheduler: ManuallyDrop::new(std::ptr::read(&raw const (*this).scheduler)),
+            cell,
+        };
+        let stage = &raw mut (*this).stage;
+        if !(*stage).with(|stage| matches!(*stage, Stage::Taken)) {
+            std::ptr::drop_in_place(stage);
+        }
+        std::ptr::drop_in_place(&raw mut (*this).header);
+    }
 }
 
 unsafe fn read_output<F: Future, S: Schedule>(task: TaskPtr, out: *mut (), waker: &Waker) {
@@ -381,29 +426,50 @@ impl<F: Future, S> Cell<F, S> {
     /// # Safety
     /// The caller has the exclusive right to the stage.
     unsafe fn drop_output(&self) {
-        // SAFETY: whoever has the right to the stage keeps the task alive.
-        let _current = std::mem::needs_drop::<F::Output>()
-            .then(|| unsafe { current::enter_drop(NonNull::from(&self.header)) });
-        // SAFETY: by the caller's promise.
-        if let Err(payload) = unsafe { self.set_stage(Stage::Taken) } {
-            discard_payload(payload);
+        let nothing_to_drop = !std::mem::needs_drop::<F::Output>()
+            && self.stage.with(|stage| {
+                // SAFETY: exclusive by the caller's promise.
+                !matches!(unsafe { &*stage }, Stage::Output(Err(_)))
+            });
+        if !nothing_to_drop {
+            // SAFETY: passed on from the caller.
+            unsafe { self.drop_output_in_place() };
         }
+        // SAFETY: exclusive still. What the stage held is dropped, or needs no drop.
+        self.stage
+            .with_mut(|stage| unsafe { std::ptr::write(stage, Stage::Taken) });
     }
 
-    /// Replaces the stage and contains a panic of the old one's drop.
+    /// # Safety
+    /// As for [`Cell::drop_output`]; the stage is to be overwritten without another drop.
+    #[inline(never)]
+    unsafe fn drop_output_in_place(&self) {
+        // SAFETY: whoever has the right to the stage keeps the task alive.
+        let _current = unsafe { current::enter_drop(NonNull::from(&self.header)) };
+        self.stage.with_mut(|stage| {
+            // SAFETY: exclusive by the caller's promise.
+            if let Stage::Output(output) = unsafe { &mut *stage } {
+                // SAFETY: nobody looks at the output again.
+                contain(|| unsafe { std::ptr::drop_in_place(output) });
+            }
+        });
+    }
+
+    /// Drops the future in place, for it is pinned, and contains a panic of that. The stage is to
+    /// be overwritten without another drop.
     ///
     /// # Safety
-    /// The caller has the exclusive right to the stage.
-    unsafe fn set_stage(&self, stage: Stage<F>) -> Result<(), Box<dyn std::any::Any + Send>> {
-        self.stage.with_mut(|slot| {
-            // SAFETY: exclusive by the caller's promise. The old value is dropped in place (a
-            // future is pinned) and overwritten whether or not its drop unwinds.
-            let dropped = catch_unwind(AssertUnwindSafe(|| unsafe {
-                std::ptr::drop_in_place(slot)
-            }));
-            // SAFETY: the slot holds nothing that needs dropping now.
-            unsafe { std::ptr::write(slot, stage) };
-            dropped
+    /// The caller has the exclusive right to the stage, which holds the future.
+    unsafe fn drop_future(&self) -> Result<(), Box<dyn std::any::Any + Send>> {
+        self.stage.with_mut(|stage| {
+            // SAFETY: by the caller's promise.
+            let Stage::Future(future) = (unsafe { &mut *stage }) else {
+                unreachable!("a task that is not complete holds its future")
+            };
+            // SAFETY: nobody looks at the future again.
+            catch_unwind(AssertUnwindSafe(|| unsafe {
+                std::ptr::drop_in_place(future)
+            }))
         })
     }
 }

@@ -22,6 +22,7 @@ pub mod join_set;
 mod local;
 #[cfg(all(test, loom))]
 mod loom_tests;
+pub(crate) mod memory;
 mod meta;
 mod owner;
 mod state;
@@ -44,6 +45,7 @@ pub(crate) use meta::Record;
 pub(crate) use owner::{OwnedTasks, Released, owner_of};
 pub use yield_now::{YieldNow, yield_now};
 
+use memory::{Block, Slot};
 use std::future::Future;
 
 /// Where tasks go when they are woken, and who answers for them while they wait.
@@ -69,6 +71,22 @@ pub(crate) trait Schedule: Sized + 'static {
 
     /// A task's future is about to be dropped, on this thread, before it was done.
     fn cancelled(&self) {}
+
+    /// Memory for a task that will have this scheduler.
+    #[inline]
+    fn allocate(&self, slot: Slot) -> Block {
+        slot.allocate()
+    }
+
+    /// Takes back the memory of a task whose scheduler this was, on any thread.
+    ///
+    /// # Safety
+    /// The block came from [`Schedule::allocate`], for the same slot, and is the caller's.
+    #[inline]
+    unsafe fn free(self, slot: Slot, block: Block) {
+        // SAFETY: passed on from the caller.
+        unsafe { slot.free(block) }
+    }
 }
 
 /// The right to run a task once. See the module's documentation.
@@ -118,6 +136,28 @@ where
     unsafe { new_local_task(future, scheduler, meta) }
 }
 
+/// As [`new_task`], for a caller that knows where its scheduler has memory from.
+#[inline]
+pub(crate) fn new_task_in<F, S>(
+    memory: impl FnOnce(Slot) -> Block,
+    future: F,
+    scheduler: S,
+    meta: Record,
+) -> (Notified, JoinHandle<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+    S: Schedule + Send + Sync,
+{
+    let block = memory(const { cell::slot::<F, S>() });
+    // SAFETY: the block is one of the scheduler's, for this slot. The two references are those of a
+    // new task; its future is Send, so every thread will do.
+    unsafe {
+        let task = cell::make(block, future, scheduler, meta);
+        (Notified::new(task), JoinHandle::new(task))
+    }
+}
+
 /// Makes a task of a future that is bound to its thread.
 ///
 /// # Safety
@@ -135,7 +175,10 @@ where
     F::Output: 'static,
     S: Schedule,
 {
-    let task = cell::allocate(future, scheduler, meta);
-    // SAFETY: the two references of a new task.
-    unsafe { (Notified::new(task), JoinHandle::new(task)) }
+    let block = scheduler.allocate(const { cell::slot::<F, S>() });
+    // SAFETY: the block is the scheduler's, and the two references are those of a new task.
+    unsafe {
+        let task = cell::make(block, future, scheduler, meta);
+        (Notified::new(task), JoinHandle::new(task))
+    }
 }
