@@ -21,6 +21,8 @@ pub mod runtime;
 mod shim;
 #[cfg(not(loom))]
 pub mod signal;
+#[cfg(not(loom))]
+pub mod sync;
 pub mod task;
 mod thread;
 pub mod time;

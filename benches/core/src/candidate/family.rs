@@ -84,51 +84,63 @@ impl Family for Neutral {
     }
 }
 
+/// tokio's names.
+macro_rules! family {
+    ($family:ident, $($sync:ident)::+) => {
+        impl Family for $family {
+            type Mutex = $($sync)::+::Mutex<u64>;
+            type Sender = $($sync)::+::mpsc::Sender<u64>;
+            type Receiver = $($sync)::+::mpsc::Receiver<u64>;
+            type OnceSender = $($sync)::+::oneshot::Sender<u64>;
+            type OnceReceiver = $($sync)::+::oneshot::Receiver<u64>;
+
+            fn mutex() -> Self::Mutex {
+                $($sync)::+::Mutex::new(0)
+            }
+
+            async fn add_one(mutex: &Self::Mutex, inside: impl Future<Output = ()> + Send) -> u64 {
+                let mut value = mutex.lock().await;
+                inside.await;
+                *value += 1;
+                *value
+            }
+
+            fn channel(capacity: usize) -> (Self::Sender, Self::Receiver) {
+                $($sync)::+::mpsc::channel(capacity)
+            }
+
+            async fn send(sender: &mut Self::Sender, value: u64) {
+                sender.send(value).await.expect(ALIVE);
+            }
+
+            async fn receive(receiver: &mut Self::Receiver) -> Option<u64> {
+                receiver.recv().await
+            }
+
+            fn oneshot() -> (Self::OnceSender, Self::OnceReceiver) {
+                $($sync)::+::oneshot::channel()
+            }
+
+            fn send_once(sender: Self::OnceSender, value: u64) {
+                sender.send(value).expect(ALIVE);
+            }
+
+            async fn receive_once(receiver: Self::OnceReceiver) -> u64 {
+                receiver.await.expect(ALIVE)
+            }
+        }
+    };
+}
+
 /// tokio::sync.
 pub(crate) struct TokioSync;
 
-impl Family for TokioSync {
-    type Mutex = tokio::sync::Mutex<u64>;
-    type Sender = tokio::sync::mpsc::Sender<u64>;
-    type Receiver = tokio::sync::mpsc::Receiver<u64>;
-    type OnceSender = tokio::sync::oneshot::Sender<u64>;
-    type OnceReceiver = tokio::sync::oneshot::Receiver<u64>;
+family!(TokioSync, tokio::sync);
 
-    fn mutex() -> Self::Mutex {
-        tokio::sync::Mutex::new(0)
-    }
+/// libruntime_core::sync.
+pub(crate) struct OursSync;
 
-    async fn add_one(mutex: &Self::Mutex, inside: impl Future<Output = ()> + Send) -> u64 {
-        let mut value = mutex.lock().await;
-        inside.await;
-        *value += 1;
-        *value
-    }
-
-    fn channel(capacity: usize) -> (Self::Sender, Self::Receiver) {
-        tokio::sync::mpsc::channel(capacity)
-    }
-
-    async fn send(sender: &mut Self::Sender, value: u64) {
-        sender.send(value).await.expect(ALIVE);
-    }
-
-    async fn receive(receiver: &mut Self::Receiver) -> Option<u64> {
-        receiver.recv().await
-    }
-
-    fn oneshot() -> (Self::OnceSender, Self::OnceReceiver) {
-        tokio::sync::oneshot::channel()
-    }
-
-    fn send_once(sender: Self::OnceSender, value: u64) {
-        sender.send(value).expect(ALIVE);
-    }
-
-    async fn receive_once(receiver: Self::OnceReceiver) -> u64 {
-        receiver.await.expect(ALIVE)
-    }
-}
+family!(OursSync, libruntime_core::sync);
 
 /// smol's and async-std's: async-lock and async-channel, where a channel of one message serves as a oneshot.
 pub(crate) struct SmolSync;

@@ -8,13 +8,14 @@ use libruntime_core::net::TcpListener;
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::task::{self, JoinHandle};
 
-use super::{Candidate, Neutral, Options, echo};
+use super::family::OursSync;
+use super::{Candidate, Options, echo};
 
 pub(crate) struct Ours(Runtime);
 
 impl Candidate for Ours {
     type Join<T: Send + 'static> = JoinHandle<T>;
-    type Own = Neutral;
+    type Own = OursSync;
 
     fn start(options: Options) -> Self {
         Self(
