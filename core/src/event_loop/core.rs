@@ -327,6 +327,7 @@ impl Core {
     /// The end of the loop. Everything foreign is dropped on this thread, outside of any borrow.
     pub(super) fn close(&self) {
         self.closed.set(true);
+        self.shared.refuse_new();
         let watches = self.watches.borrow_mut().take_all();
         for watch in watches {
             self.contain(move || drop(watch));

@@ -9,8 +9,8 @@
 //! # The end
 //!
 //! The future of a local task may only be dropped where it was polled. So a loop that is dropped
-//! cancels every task that waits, and empties its queue and its inbox. A task that is left in the
-//! list after that is on its way: another thread has won the right to wake it, and is about to put
+//! takes nothing new, cancels every task that waits, and empties its queue and its inbox. A task
+//! that is left in the list after that is on its way: another thread has won the right to wake it, and is about to put
 //! it in the inbox. The loop waits for it as it would for work, in its own wait, with the same
 //! protocol of the wake word; the thread is a few instructions away. Only when no task is left does
 //! the inbox close, so none can meet a closed inbox on a thread that may not drop it.
@@ -184,7 +184,9 @@ impl Core {
             }
             // `end` tells of a wake since `begin`; else the next one ends the wait.
             let woken = self.shared.wake.end();
-            if self.tasks.owned.borrow().is_empty() && !self.tasks.any_ready() && !woken {
+            // Only a task in the list can be woken, and nothing new comes: so this is the end, also
+            // if somebody goes on waking the loop.
+            if self.tasks.owned.borrow().is_empty() && !self.tasks.any_ready() {
                 return;
             }
             if !woken && !self.tasks.any_ready() && self.wait_for_bell().is_err() {
@@ -330,7 +332,13 @@ impl LoopHandle {
     {
         let (task, handle) = new_task(future, LocalScheduler(self.shared().clone()), meta);
         // A loop that is gone gives the task back; its future is Send and may be dropped here.
-        drop(self.shared().send(Message::Spawned(task)));
+        if let Err(Message::Spawned(task)) = self.shared().send(Message::Spawned(task)) {
+            with_current(self.shared(), |current| match current {
+                // A destructor spawns while the loop is being dropped, which drops this task too.
+                Some(core) => core.tasks.spawned(task),
+                None => drop(task),
+            });
+        }
         handle
     }
 }

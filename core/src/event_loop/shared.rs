@@ -25,6 +25,8 @@ pub(super) enum Message {
 
 struct Inbox {
     messages: Vec<Message>,
+    /// The loop is being dropped: nothing new is taken, but tasks that were woken come home still.
+    ending: bool,
     closed: bool,
 }
 
@@ -59,6 +61,7 @@ impl Shared {
             kept: AtomicUsize::new(0),
             inbox: Mutex::new(Inbox {
                 messages: Vec::new(),
+                ending: false,
                 closed: false,
             }),
             gate: Gate::new(),
@@ -133,11 +136,12 @@ impl Shared {
         !self.notify.load(Ordering::Relaxed).is_null()
     }
 
-    /// Queues `message` and wakes the loop; gives it back if the loop is gone.
+    /// Queues `message` and wakes the loop; gives it back if the loop is gone, or about to be.
     pub(super) fn send(&self, message: Message) -> Result<(), Message> {
         {
             let mut inbox = self.inbox.lock();
-            if inbox.closed {
+            let is_new = !matches!(message, Message::Woken(_));
+            if inbox.closed || (inbox.ending && is_new) {
                 return Err(message);
             }
             inbox.messages.push(message);
@@ -169,6 +173,12 @@ impl Shared {
 
     pub(super) fn is_closed(&self) -> bool {
         self.inbox.lock().closed
+    }
+
+    /// The loop is being dropped: refuses new work, lest its end be put off for as long as somebody
+    /// sends more.
+    pub(super) fn refuse_new(&self) {
+        self.inbox.lock().ending = true;
     }
 
     /// The loop is gone: refuses work, and closes the bell as soon as nobody rings it. Gives back
