@@ -15,7 +15,7 @@ export PYO3_PYTHON := $(abspath $(VENV)/bin/python)
 
 .DEFAULT_GOAL := test
 .DELETE_ON_ERROR:
-.PHONY: demo test loom sanitize lint fmt clean build capi python node benches bench bench-core bench-c bench-python bench-node bench-growth
+.PHONY: demo test loom random sanitize lint fmt clean build capi python node benches bench bench-core bench-c bench-python bench-node bench-growth
 
 # ---- one line for what is missing, before anything is built ----
 
@@ -85,6 +85,11 @@ fmt: $(VENV)/.installed
 # The long form: no bound on preemptions. `make test` runs the same models with two.
 loom:
 	RUSTFLAGS="--cfg loom" cargo test --locked -p libruntime-core --lib --release --target-dir target/loom loom_
+
+# Random programs against a shadow model, with seeds that no run has had, for SECONDS.
+SECONDS ?= 600
+random:
+	LIBRUNTIME_SECONDS=$(SECONDS) cargo test --locked --release -p libruntime-core --test random_schedules
 
 # The Rust tests under AddressSanitizer with leak checks, ThreadSanitizer and valgrind; the C programs under the first
 # and the last.

@@ -6,7 +6,7 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -36,95 +36,6 @@ impl Drop for CountDrop {
 }
 
 on_workers! {
-    fn spawned_tasks_run_and_join(runtime: Runtime) {
-        let sum = runtime.block_on(async {
-            let tasks: Vec<_> = (0..1000_u64)
-                .map(|i| libruntime_core::spawn(async move { i }))
-                .collect();
-            let mut sum = 0;
-            for task in tasks {
-                sum += task.await.unwrap();
-            }
-            sum
-        });
-        assert_eq!(sum.unwrap(), 499_500);
-    }
-
-    fn tasks_spawned_by_tasks_run(runtime: Runtime) {
-        fn tree(depth: u32) -> Pin<Box<dyn Future<Output = u64> + Send>> {
-            Box::pin(async move {
-                if depth == 0 {
-                    return 1;
-                }
-                let left = libruntime_core::spawn(tree(depth - 1));
-                let right = libruntime_core::spawn(tree(depth - 1));
-                left.await.unwrap() + right.await.unwrap()
-            })
-        }
-        let leaves = runtime.spawn(tree(12));
-        assert_eq!(runtime.block_on(leaves).unwrap().unwrap(), 4096);
-    }
-
-    fn yielding_tasks_take_turns(runtime: Runtime) {
-        let tasks: Vec<_> = (0..50)
-            .map(|_| runtime.spawn(async {
-                for _ in 0..100 {
-                    yield_now().await;
-                }
-            }))
-            .collect();
-        runtime.block_on(async {
-            for task in tasks {
-                task.await.unwrap();
-            }
-        }).unwrap();
-    }
-
-    fn task_woken_by_a_thread_runs(runtime: Runtime) {
-        let slot = Arc::new(Mutex::new(None::<Waker>));
-        let ready = Arc::new(AtomicBool::new(false));
-        let (polled, was_polled) = mpsc::channel();
-        let (stored, seen) = (slot.clone(), ready.clone());
-        let task = runtime.spawn(poll_fn(move |cx| {
-            if seen.load(Ordering::SeqCst) {
-                return Poll::Ready(());
-            }
-            *stored.lock().unwrap() = Some(cx.waker().clone());
-            polled.send(()).unwrap();
-            Poll::Pending
-        }));
-        was_polled.recv().unwrap();
-        ready.store(true, Ordering::SeqCst);
-        slot.lock().unwrap().take().unwrap().wake();
-        runtime.block_on(task).unwrap().unwrap();
-    }
-
-    fn panicking_task_harms_nobody(runtime: Runtime) {
-        let bad = runtime.spawn(async { panic!("on purpose") });
-        let error = runtime.block_on(bad).unwrap().unwrap_err();
-        assert_eq!(error.panic_message().as_deref(), Some("on purpose"));
-        let good = runtime.spawn(async { 1 });
-        assert_eq!(runtime.block_on(good).unwrap().unwrap(), 1);
-    }
-
-    fn aborted_task_is_dropped(runtime: Runtime) {
-        let drops = Arc::new(AtomicUsize::new(0));
-        let guard = CountDrop(drops.clone());
-        let task = runtime.spawn(async move {
-            let _guard = guard;
-            pending::<()>().await;
-        });
-        task.abort();
-        assert!(runtime.block_on(task).unwrap().unwrap_err().is_cancelled());
-        assert_eq!(drops.load(Ordering::SeqCst), 1);
-    }
-
-    fn detached_task_goes_on(runtime: Runtime) {
-        let (sender, receiver) = mpsc::channel();
-        drop(runtime.spawn(async move { sender.send(5).unwrap() }));
-        assert_eq!(receiver.recv(), Ok(5));
-    }
-
     fn shutdown_drops_every_task_once(runtime: Runtime) {
         let drops = Arc::new(AtomicUsize::new(0));
         let tasks: Vec<JoinHandle<()>> = (0..500)
