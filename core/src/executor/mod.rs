@@ -8,7 +8,9 @@ mod driver;
 mod idle;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod ordered;
 mod parker;
+mod policy;
 mod queue;
 mod shared;
 mod worker;
@@ -16,5 +18,6 @@ mod worker;
 pub(crate) use counters::Figures;
 #[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
+pub(crate) use policy::{FairLane, GroupKey, MAX_WEIGHT};
 pub(crate) use shared::{Shared, SharedRef};
 pub(crate) use worker::{is_worker, with_current as with_worker};

@@ -13,11 +13,11 @@ pub(super) enum Stolen {
     Retry,
 }
 
-/// A worker's own queue, first in, first out. Only its worker pushes and pops.
+/// A worker's own queue: first in, first out, or last in, first out. Only its worker pushes and pops.
 pub(super) trait RunQueue: Sized {
     type Thief: Thief<Self>;
 
-    fn new() -> Self;
+    fn new(newest_first: bool) -> Self;
     fn push(&self, task: Notified);
     fn pop(&self) -> Option<Notified>;
     fn len(&self) -> usize;
@@ -28,7 +28,9 @@ pub(super) trait RunQueue: Sized {
 pub(super) trait Thief<Q> {
     fn is_empty(&self) -> bool;
     fn len(&self) -> usize;
-    /// Moves up to half of what is there to `into`, and takes one of them out.
+    /// Takes the one that has been there longest.
+    fn take_oldest(&self) -> Option<Notified>;
+    /// Moves up to half of what is there, the oldest, to `into`, and takes one of them out.
     fn steal_half(&self, into: &Q) -> Stolen;
 }
 
@@ -71,8 +73,12 @@ mod crossbeam {
     impl RunQueue for Local {
         type Thief = LocalThief;
 
-        fn new() -> Self {
-            Local(crossbeam_deque::Worker::new_fifo())
+        fn new(newest_first: bool) -> Self {
+            Local(if newest_first {
+                crossbeam_deque::Worker::new_lifo()
+            } else {
+                crossbeam_deque::Worker::new_fifo()
+            })
         }
 
         #[inline]
@@ -102,6 +108,16 @@ mod crossbeam {
 
         fn len(&self) -> usize {
             self.0.len()
+        }
+
+        fn take_oldest(&self) -> Option<Notified> {
+            loop {
+                match self.0.steal() {
+                    Steal::Success(task) => return Some(task),
+                    Steal::Empty => return None,
+                    Steal::Retry => {}
+                }
+            }
         }
 
         fn steal_half(&self, into: &Local) -> Stolen {
@@ -161,7 +177,10 @@ mod ring {
 
     type Ring = Mutex<VecDeque<Notified>>;
 
-    pub(in super::super) struct Local(Arc<Ring>);
+    pub(in super::super) struct Local {
+        ring: Arc<Ring>,
+        newest_first: bool,
+    }
     pub(in super::super) struct LocalThief(Arc<Ring>);
     pub(in super::super) struct Injector(Ring);
 
@@ -175,7 +194,7 @@ mod ring {
             return Stolen::Nothing;
         };
         if !batch.is_empty() {
-            into.0.lock().extend(batch);
+            into.ring.lock().extend(batch);
         }
         Stolen::Task(first)
     }
@@ -183,24 +202,32 @@ mod ring {
     impl RunQueue for Local {
         type Thief = LocalThief;
 
-        fn new() -> Self {
-            Local(Arc::new(Mutex::new(VecDeque::new())))
+        fn new(newest_first: bool) -> Self {
+            Local {
+                ring: Arc::new(Mutex::new(VecDeque::new())),
+                newest_first,
+            }
         }
 
         fn push(&self, task: Notified) {
-            self.0.lock().push_back(task);
+            self.ring.lock().push_back(task);
         }
 
         fn pop(&self) -> Option<Notified> {
-            self.0.lock().pop_front()
+            let mut ring = self.ring.lock();
+            if self.newest_first {
+                ring.pop_back()
+            } else {
+                ring.pop_front()
+            }
         }
 
         fn len(&self) -> usize {
-            self.0.lock().len()
+            self.ring.lock().len()
         }
 
         fn thief(&self) -> LocalThief {
-            LocalThief(self.0.clone())
+            LocalThief(self.ring.clone())
         }
     }
 
@@ -211,6 +238,10 @@ mod ring {
 
         fn len(&self) -> usize {
             self.0.lock().len()
+        }
+
+        fn take_oldest(&self) -> Option<Notified> {
+            self.0.lock().pop_front()
         }
 
         fn steal_half(&self, into: &Local) -> Stolen {

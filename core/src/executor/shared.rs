@@ -4,10 +4,12 @@ use super::counters::{BusyClock, Foreign, Published};
 use super::driver::{self, Driver, ReactorHandle};
 use super::idle::Idle;
 use super::parker::Parker;
+use super::policy::{FairLane, Ordered};
 use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
 use super::worker::{self, Worker};
 use crate::blocking;
 use crate::metrics::Snapshot;
+use crate::runtime::Policy;
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use crate::shim::thread::Thread;
@@ -28,6 +30,9 @@ pub(crate) struct Shared {
     pub(super) clock: BusyClock,
     pub(super) idle: Idle,
     pub(super) injector: CachePadded<Injector>,
+    /// Where ready tasks are instead of in the workers' queues and the injector, under a policy that
+    /// has an order of its own.
+    pub(super) ordered: Option<Ordered>,
     pub(super) remotes: Box<[CachePadded<Remote>]>,
     /// Set first at shutdown: no task may be spawned, every worker leaves its loop.
     closed: AtomicBool,
@@ -65,11 +70,13 @@ impl Shared {
     /// Makes the common ground, and the workers to run on it.
     pub(crate) fn with_workers(
         workers: usize,
+        policy: &Policy,
         blocking: Arc<blocking::Pool>,
         memory: Pool,
     ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
-        let queues: Vec<_> = (0..workers).map(|_| Local::new()).collect();
+        let newest_first = *policy == Policy::Lifo;
+        let queues: Vec<_> = (0..workers).map(|_| Local::new(newest_first)).collect();
         let remotes = queues
             .iter()
             .map(|queue| {
@@ -89,6 +96,7 @@ impl Shared {
             clock: BusyClock::new(),
             idle: Idle::new(workers),
             injector: CachePadded::new(InjectQueue::new()),
+            ordered: Ordered::new(policy, workers),
             remotes,
             closed: AtomicBool::new(false),
             phase: AtomicU32::new(OPEN),
@@ -103,7 +111,7 @@ impl Shared {
         let workers = queues
             .into_iter()
             .enumerate()
-            .map(|(index, queue)| Box::new(Worker::new(shared.clone(), index, queue)))
+            .map(|(index, queue)| Box::new(Worker::new(shared.clone(), index, queue, policy)))
             .collect();
         Ok((shared, workers))
     }
@@ -153,7 +161,29 @@ impl Shared {
 
     /// Whether any queue that a searcher may take from holds a task.
     pub(super) fn has_work(&self) -> bool {
-        !self.injector.is_empty() || self.remotes.iter().any(|remote| !remote.thief.is_empty())
+        match &self.ordered {
+            None => {
+                !self.injector.is_empty()
+                    || self.remotes.iter().any(|remote| !remote.thief.is_empty())
+            }
+            Some(ordered) => !ordered.is_empty(),
+        }
+    }
+
+    /// The queue of the fair policy, if that is the runtime's.
+    pub(crate) fn fair_lane(&self) -> Option<Arc<FairLane>> {
+        match &self.ordered {
+            Some(Ordered::Fair(lane)) => Some(lane.clone()),
+            _ => None,
+        }
+    }
+
+    /// How many tasks wait in no worker's queue.
+    fn global_queue_depth(&self) -> usize {
+        match &self.ordered {
+            None => self.injector.len(),
+            Some(ordered) => ordered.shared_len(),
+        }
     }
 
     /// What [`Handle::metrics`](crate::runtime::Handle::metrics) answers.
@@ -161,24 +191,33 @@ impl Shared {
         // Ends before beginnings, so that of two figures read one after the other the tasks between
         // them count as alive rather than as less than nothing.
         let completed_outside = self.foreign.completed.load(Ordering::Relaxed);
-        let figures = |remote: &CachePadded<Remote>| {
-            let queued = remote.thief.len();
+        let figures = |(index, remote): (usize, &CachePadded<Remote>)| {
+            let queued = match &self.ordered {
+                None => remote.thief.len(),
+                Some(ordered) => ordered.len(index),
+            };
             remote.counters.read(&self.clock, queued)
         };
         Snapshot {
             completed_outside,
-            workers: self.remotes.iter().map(figures).collect(),
+            workers: self.remotes.iter().enumerate().map(figures).collect(),
             spawned_outside: self.foreign.spawned.load(Ordering::Relaxed),
-            global_queue_depth: self.injector.len(),
+            global_queue_depth: self.global_queue_depth(),
             blocking: self.blocking.metrics(),
             task_bytes: self.memory.held(),
         }
     }
 
     /// Takes a task from a thread that is none of the workers.
-    fn inject(&self, task: Notified) {
-        self.injector.push(task);
-        self.notify(0);
+    pub(super) fn inject(&self, task: Notified) {
+        let near = match &self.ordered {
+            None => {
+                self.injector.push(task);
+                0
+            }
+            Some(ordered) => ordered.push_outside(task),
+        };
+        self.notify(near);
         // `notify` fenced after the push: either the drainer sees the task, or this the phase.
         match self.phase.load(Ordering::SeqCst) {
             OPEN => {}
@@ -191,9 +230,13 @@ impl Shared {
         }
     }
 
-    /// Cancels what the injector holds.
+    /// Cancels what the injector holds, or the policy's queue.
     pub(super) fn drain_injector(&self) {
-        while let Some(task) = self.injector.pop() {
+        let next = || match &self.ordered {
+            None => self.injector.pop(),
+            Some(ordered) => ordered.drain(),
+        };
+        while let Some(task) = next() {
             drop(task);
         }
     }
@@ -253,6 +296,10 @@ impl SharedRef {
     pub(super) unsafe fn remove_refs(shared: &Shared, n: usize) {
         let before = shared.refs.fetch_sub(n, Ordering::Release);
         debug_assert!(before > n);
+    }
+
+    pub(super) fn address(&self) -> usize {
+        self.0.as_ptr().addr()
     }
 
     pub(crate) fn same(&self, other: &SharedRef) -> bool {
@@ -355,8 +402,9 @@ impl Schedule for SharedRef {
 
     fn reschedule(&self, task: Notified) {
         worker::with_current(|current| match current {
-            Some(worker) if worker.shared.same(self) => worker.push_back(task),
-            _ => unreachable!("a task of a runtime is polled by its workers only"),
+            Some(worker) if worker.takes_back(self) => worker.push_back(task),
+            Some(worker) => worker.reschedule_by_policy(task),
+            None => unreachable!("a task of a runtime is polled by its workers only"),
         });
     }
 
@@ -435,7 +483,7 @@ impl fmt::Debug for SharedRef {
         f.debug_struct("Runtime")
             .field("workers", &self.remotes.len())
             .field("sleeping", &self.idle.sleepers())
-            .field("injected", &self.injector.len())
+            .field("injected", &self.global_queue_depth())
             .field("closed", &self.is_closed())
             .finish()
     }

@@ -3,9 +3,11 @@
 use super::counters::{Busy, Counters};
 use super::driver;
 use super::idle::Sleep;
+use super::ordered::Course;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
 use crate::context;
+use crate::runtime::Policy;
 use crate::shim::thread;
 use crate::shim::thread_local;
 use crate::task::memory::{Block, Magazines, Slot};
@@ -17,7 +19,7 @@ use std::time::Instant;
 
 /// Polls between two looks at the reactor and the timers. Tokio's figure, from its measurements; so
 /// is the next.
-const EVENT_INTERVAL: u32 = if cfg!(loom) { 4 } else { 61 };
+pub(super) const EVENT_INTERVAL: u32 = if cfg!(loom) { 4 } else { 61 };
 /// Polls between two looks at the injector while the own queue is not empty.
 const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 3 } else { 31 };
 /// Polls in a row from the LIFO slot: two tasks that wake each other must not starve the queue.
@@ -26,6 +28,10 @@ const LIFO_STREAK: u32 = 3;
 const STEAL_RETRIES: u32 = 4;
 /// A turn of the reactor or the timers is under way: wake-ups are announced once, after it.
 const BATCHING: u8 = 1;
+/// The policy has an order of its own: nothing goes to this worker's queue and slot.
+const ORDERED: u8 = 4;
+/// The policy is last in, first out. The slot is for that too; only what yields goes elsewhere.
+const NEWEST_FIRST: u8 = 8;
 /// References to the common ground that a worker takes from the count, or gives back, at once.
 pub(super) const BANK: usize = 64;
 
@@ -76,6 +82,9 @@ pub(crate) struct Worker {
     /// Why a woken task does not go to the LIFO slot: no bit set is the plain path, which pays for
     /// one look at all reasons together.
     detour: Cell<u8>,
+    /// See [`Worker::takes_back`]: the runtime's address, or zero.
+    takes_back: usize,
+    pub(super) course: Course,
     /// When the next wait for timers may end, after many of them.
     timers_rest: Cell<Option<Instant>>,
     /// Memory for tasks.
@@ -88,10 +97,19 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(shared: SharedRef, index: usize, queue: Local) -> Worker {
+    pub(super) fn new(shared: SharedRef, index: usize, queue: Local, policy: &Policy) -> Worker {
+        let detour = match policy {
+            Policy::Fifo => 0,
+            Policy::Lifo => NEWEST_FIRST,
+            Policy::Priority(_) | Policy::Fair(_) => ORDERED,
+        };
         Worker {
             busy: Busy::new(shared.clock),
             magazines: Magazines::new(&shared.memory),
+            takes_back: match policy {
+                Policy::Fifo => shared.address(),
+                _ => 0,
+            },
             shared,
             index,
             queue,
@@ -102,7 +120,8 @@ impl Worker {
             tick: Cell::new(0),
             counted_turns: Cell::new(0),
             searching: Cell::new(false),
-            detour: Cell::new(0),
+            detour: Cell::new(detour),
+            course: Course::new(policy),
             timers_rest: Cell::new(None),
             counters: Counters::default(),
             polls_at_park: Cell::new(u64::MAX),
@@ -117,13 +136,26 @@ impl Worker {
         self.busy.wake(Instant::now(), &self.remote().counters);
         let driver = context::enter_driver(&self.remote().driver, true);
         let current = Current::enter(&self);
-        while !self.shared.is_closed() {
-            self.turn();
+        match &self.shared.ordered {
+            None => {
+                while !self.shared.is_closed() {
+                    self.turn();
+                }
+            }
+            Some(ordered) => {
+                while !self.shared.is_closed() {
+                    self.turn_ordered(ordered);
+                }
+            }
         }
         self.cancel_all();
         drop(current);
         drop(driver);
         leave(self);
+    }
+
+    pub(super) fn index(&self) -> usize {
+        self.index
     }
 
     fn remote(&self) -> &super::shared::Remote {
@@ -132,21 +164,25 @@ impl Worker {
 
     /// Runs a task, or looks for one, or sleeps until there is one.
     fn turn(&self) {
-        let tick = self.tick.get().wrapping_add(1);
-        self.tick.set(tick);
+        let tick = self.next_tick();
         if tick.is_multiple_of(EVENT_INTERVAL) {
             self.look_around();
         }
         match self.next_task(tick).or_else(|| self.search()) {
             Some(task) => {
-                if self.searching.get() {
-                    self.found();
-                }
+                self.end_search();
                 coop::refill();
                 task.run();
             }
             None => self.sleep(),
         }
+    }
+
+    #[inline]
+    pub(super) fn next_tick(&self) -> u32 {
+        let tick = self.tick.get().wrapping_add(1);
+        self.tick.set(tick);
+        tick
     }
 
     #[inline]
@@ -174,6 +210,10 @@ impl Worker {
     }
 
     fn take_injected(&self) -> Option<Notified> {
+        if self.detour.get() & NEWEST_FIRST != 0 && self.queue.len() > 0 {
+            // A batch would be buried under what is pushed next.
+            return self.shared.injector.pop();
+        }
         loop {
             match self.shared.injector.take_batch(&self.queue) {
                 Stolen::Task(task) => return Some(task),
@@ -214,6 +254,13 @@ impl Worker {
         self.take_injected()
     }
 
+    #[inline]
+    pub(super) fn end_search(&self) {
+        if self.searching.get() {
+            self.found();
+        }
+    }
+
     /// The search ended with a task to run.
     #[cold]
     fn found(&self) {
@@ -224,7 +271,7 @@ impl Worker {
     }
 
     #[cold]
-    fn sleep(&self) {
+    pub(super) fn sleep(&self) {
         self.count_polls(self.tick.get().wrapping_sub(1));
         self.counted_turns.set(self.tick.get());
         let shared = &*self.shared;
@@ -288,8 +335,13 @@ impl Worker {
 
     /// Serves I/O, timers and completions now and then while there are tasks to run.
     #[cold]
-    fn look_around(&self) {
+    pub(super) fn look_around(&self) {
         self.reap();
+        if self.detour.get() & NEWEST_FIRST != 0
+            && let Some(oldest) = self.remote().thief.take_oldest()
+        {
+            self.shared.injector.push(oldest);
+        }
         self.batch(|| {
             if let Some(mut reactor) = self.shared.reactor.try_lock() {
                 driver::poll(&mut reactor);
@@ -304,7 +356,11 @@ impl Worker {
 
     /// Announces what the own queue holds beyond the next task.
     fn share(&self) {
-        if self.queue.len() + usize::from(self.has_lifo()) > 1 {
+        let ready = match &self.shared.ordered {
+            None => self.queue.len() + usize::from(self.has_lifo()),
+            Some(ordered) => ordered.len(self.index) + ordered.shared_len(),
+        };
+        if ready > 1 {
             self.shared.notify(self.index);
         }
     }
@@ -358,11 +414,43 @@ impl Worker {
     /// Queues a task that was woken or spawned on this thread.
     #[inline]
     pub(super) fn push(&self, task: Notified) {
-        if self.detour.get() != 0 {
-            self.queue.push(task);
+        if self.detour.get() & !NEWEST_FIRST != 0 {
+            self.push_aside(task);
         } else if let Some(older) = self.lifo.replace(Some(task)) {
             self.push_back(older);
         }
+    }
+
+    #[inline(never)]
+    fn push_aside(&self, task: Notified) {
+        if self.detour.get() & ORDERED != 0 {
+            self.push_ordered(task);
+        } else {
+            self.queue.push(task);
+        }
+    }
+
+    /// Whether tasks of `runtime` that yield go to the end of this worker's queue. One look tells
+    /// that the worker is the runtime's, and that the policy is first in, first out.
+    #[inline]
+    pub(super) fn takes_back(&self, runtime: &SharedRef) -> bool {
+        self.takes_back == runtime.address()
+    }
+
+    /// Queues a task that was woken while it was polled, under the policies that do not put it in
+    /// the worker's queue.
+    #[cold]
+    pub(super) fn reschedule_by_policy(&self, task: Notified) {
+        if self.detour.get() & ORDERED != 0 {
+            self.push_ordered(task);
+        } else {
+            self.shared.inject(task);
+        }
+    }
+
+    /// Whether somebody announces afterwards what is pushed now.
+    pub(super) fn is_batching(&self) -> bool {
+        self.detour.get() & BATCHING != 0
     }
 
     /// Queues a task behind the others.
@@ -558,7 +646,8 @@ mod tests {
             family: Arc::new(()),
         };
         let pool = Pool::new(options, Settings::default());
-        let (shared, workers) = Shared::with_workers(2, pool, Memory::new(0)).unwrap();
+        let (shared, workers) =
+            Shared::with_workers(2, &Policy::Fifo, pool, Memory::new(0)).unwrap();
         assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
         (shared, workers)
     }

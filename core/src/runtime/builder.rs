@@ -3,6 +3,7 @@
 use super::Runtime;
 use super::handle::Handle;
 use super::lifecycle::{Alive, Threads};
+use super::policy::Policy;
 use crate::blocking::{Class, ClassSettings, Pool, Settings};
 use crate::executor::Shared;
 use crate::task::memory;
@@ -16,6 +17,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Builder {
     workers: Option<usize>,
+    policy: Policy,
     blocking: Settings,
     name: Arc<dyn Fn() -> String + Send + Sync>,
     stack_size: Option<usize>,
@@ -33,6 +35,7 @@ impl Builder {
     pub fn new() -> Builder {
         Builder {
             workers: None,
+            policy: Policy::default(),
             blocking: Settings::default(),
             name: Arc::new(|| "libruntime".to_owned()),
             stack_size: None,
@@ -45,6 +48,12 @@ impl Builder {
     /// How many workers; 0 stands for one for each core that this process may use.
     pub fn worker_threads(&mut self, workers: usize) -> &mut Builder {
         self.workers = (workers > 0).then_some(workers);
+        self
+    }
+
+    /// In which order ready tasks run.
+    pub fn policy(&mut self, policy: Policy) -> &mut Builder {
+        self.policy = policy;
         self
     }
 
@@ -151,6 +160,7 @@ impl Builder {
                 Self::MAX_WORKERS
             )));
         }
+        self.policy.check()?;
         self.check_blocking()?;
         let options = ThreadOptions {
             name: self.name.clone(),
@@ -161,8 +171,8 @@ impl Builder {
         };
         crate::time::prepare_fences();
         let pool = Pool::new(options.clone(), self.blocking.clone());
-        let (shared, workers) =
-            Shared::with_workers(workers, pool, memory::Pool::new(self.task_memory))?;
+        let memory = memory::Pool::new(self.task_memory);
+        let (shared, workers) = Shared::with_workers(workers, &self.policy, pool, memory)?;
         let threads = Arc::new(Threads::new(workers.len()));
         let runtime = Runtime {
             handle: Handle::new(shared),
@@ -252,6 +262,7 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("worker_threads", &self.workers)
+            .field("policy", &self.policy)
             .field("blocking", &self.blocking)
             .field("thread_stack_size", &self.stack_size)
             .finish_non_exhaustive()

@@ -1,6 +1,8 @@
 //! Handles on a runtime, and what a thread does inside one.
 
 use super::block_on::{self, EnterError};
+use super::group::Group;
+use super::policy::check_weight;
 use crate::blocking;
 use crate::context;
 use crate::executor::SharedRef;
@@ -8,6 +10,8 @@ use crate::metrics::Snapshot;
 use crate::task::JoinHandle;
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::sync::Arc;
 
 /// A reference to a [`Runtime`](super::Runtime), for any thread. It does not keep it running.
 #[derive(Clone, Debug)]
@@ -90,6 +94,16 @@ impl Handle {
     /// thread, also after the runtime's end.
     pub fn metrics(&self) -> Snapshot {
         self.0.metrics()
+    }
+
+    /// Makes a group of tasks that get a share of the workers' time by weight, under
+    /// [`Policy::Fair`](super::Policy::Fair). Under other policies it has no effect.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the weight is not from 1 to [`Group::MAX_WEIGHT`].
+    pub fn group(&self, name: impl Into<Arc<str>>, weight: u32) -> io::Result<Group> {
+        check_weight(weight)?;
+        Ok(Group::new(name.into(), weight, self.0.fair_lane()))
     }
 
     /// Whether the runtime has been shut down, or is about to be: what is spawned is cancelled.

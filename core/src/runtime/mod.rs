@@ -13,15 +13,19 @@
 
 pub(crate) mod block_on;
 mod builder;
+mod group;
 mod handle;
 mod lifecycle;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod policy;
 
 pub use block_on::EnterError;
 pub use builder::Builder;
+pub use group::Group;
 pub use handle::{EnterGuard, Handle, NoRuntimeError};
 pub use lifecycle::{Lifecycle, ShutdownReport};
+pub use policy::{FairOptions, Policy, PriorityOptions};
 
 use crate::blocking::Class;
 use crate::metrics::Snapshot;

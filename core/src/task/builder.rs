@@ -1,12 +1,13 @@
 //! Tasks with options.
 
-use super::JoinHandle;
 use super::meta::Meta;
+use super::{JoinHandle, Priority};
 use crate::blocking::Class;
 use crate::context;
-use crate::runtime::{Handle, NoRuntimeError};
+use crate::runtime::{Group, Handle, NoRuntimeError};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Starts tasks that have options, a name for instance.
 ///
@@ -40,6 +41,36 @@ impl Builder {
     /// may share one.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Builder {
         self.meta.name = Some(name.into());
+        self
+    }
+
+    /// How urgent the task is, under [`Policy::Priority`]. Elsewhere, and for what runs on an event
+    /// loop or on the threads for blocking jobs, it is accepted and has no effect; so are the next
+    /// two. What the task spawns does not inherit any of them: a request handler is not as urgent
+    /// as the listener that spawned it.
+    ///
+    /// [`Policy::Priority`]: crate::runtime::Policy::Priority
+    pub fn priority(mut self, priority: Priority) -> Builder {
+        self.meta.priority = priority;
+        self
+    }
+
+    /// When the task should be done, under [`Policy::Priority`]: of the ready tasks of one class the
+    /// one with the earliest deadline runs first, and those without after it. Nothing is cancelled
+    /// when a deadline passes.
+    ///
+    /// [`Policy::Priority`]: crate::runtime::Policy::Priority
+    pub fn deadline(mut self, deadline: Instant) -> Builder {
+        self.meta.deadline = Some(deadline);
+        self
+    }
+
+    /// The group whose share of the time the task uses, under [`Policy::Fair`]. The group of another
+    /// runtime has no effect.
+    ///
+    /// [`Policy::Fair`]: crate::runtime::Policy::Fair
+    pub fn group(mut self, group: &Group) -> Builder {
+        self.meta.group = Some(group.clone());
         self
     }
 

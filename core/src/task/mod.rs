@@ -25,6 +25,7 @@ mod loom_tests;
 pub(crate) mod memory;
 mod meta;
 mod owner;
+mod priority;
 mod state;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -41,8 +42,9 @@ pub use id::Id;
 pub use join::{AbortHandle, JoinError, JoinHandle};
 pub use join_set::JoinSet;
 pub use local::{AccessError, LocalKey, Scope};
-pub(crate) use meta::Record;
+pub(crate) use meta::{Meta, Record};
 pub(crate) use owner::{OwnedTasks, Released, owner_of};
+pub use priority::Priority;
 pub use yield_now::{YieldNow, yield_now};
 
 use memory::{Block, Slot};
@@ -102,6 +104,16 @@ impl Notified {
     /// By rule 1 of the state word this is the only `Notified`, and it has a reference.
     unsafe fn new(task: TaskPtr) -> Notified {
         Notified(task)
+    }
+
+    /// The options that the task was given, if any.
+    #[inline]
+    pub(crate) fn meta(&self) -> Option<&Meta> {
+        // SAFETY: the reference of the Notified keeps the task alive; nobody writes its options.
+        unsafe { self.0.as_ref() }
+            .meta
+            .as_deref()
+            .map(|meta| &**meta)
     }
 
     /// Polls the task once; what it becomes then is its own affair.
