@@ -79,7 +79,8 @@ pub struct ClassMetrics {
     pub running: usize,
     /// Jobs that may run at once.
     pub limit: usize,
-    /// Jobs that have ended, panics included, since the pool was made.
+    /// Jobs that have ended, panics included, since the pool was made. A job is counted a moment after
+    /// its handle resolves.
     pub done: u64,
 }
 

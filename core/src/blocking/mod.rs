@@ -46,6 +46,8 @@
 //!
 //! No lock is held while a thread is woken or started, or a job is run or dropped.
 
+use crate::runtime::Handle;
+
 mod class;
 mod job;
 #[cfg(all(test, loom))]
@@ -55,3 +57,14 @@ mod pool;
 pub(crate) use class::ClassSettings;
 pub use class::{Class, ClassMetrics};
 pub(crate) use pool::{Pool, Settings};
+
+/// Drops a value on a thread for blocking jobs: a large one, or one whose drop may block, holds up the
+/// thread that it is dropped on.
+///
+/// It is dropped right here where there is no runtime, or when that is shut down. A panic of the drop's
+/// ends there.
+pub fn drop_in_background<T: Send + 'static>(value: T) {
+    if let Ok(runtime) = Handle::try_current() {
+        drop(runtime.spawn_blocking(move || drop(value)));
+    }
+}

@@ -48,7 +48,7 @@ pub use ops::{
     try_exists, write,
 };
 pub use std::fs::{FileType, Metadata, Permissions};
-pub use transfer::{SendTarget, copy, copy_range, send_file};
+pub use transfer::{copy, copy_range, send_file};
 
 use crate::blocking::Class;
 use crate::runtime::Handle;

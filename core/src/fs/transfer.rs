@@ -4,14 +4,13 @@
 //! at hand, and other operations on files take their turn in between.
 
 use super::{File, OpenOptions, Permissions, run, sys};
-use crate::net::TcpStream;
+use crate::net::{SendTarget, is_ready};
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// Bytes that one job moves at most: some 10 ms of a disk's time, against some microseconds for the job.
 const PIECE: u64 = 8 * 1024 * 1024;
@@ -113,36 +112,6 @@ pub async fn copy_range(
     Ok(copied)
 }
 
-/// What [`send_file`] can send to.
-pub trait SendTarget: AsFd + sealed::Target {}
-
-pub(crate) mod sealed {
-    use std::io;
-    use std::task::{Context, Poll};
-
-    pub trait Target {
-        /// Waits until `attempt`, which tells whether the socket has room, does not answer
-        /// `WouldBlock`.
-        fn poll_room(
-            &self,
-            cx: &mut Context<'_>,
-            attempt: &mut dyn FnMut() -> io::Result<()>,
-        ) -> Poll<io::Result<()>>;
-    }
-}
-
-impl SendTarget for TcpStream {}
-
-impl sealed::Target for TcpStream {
-    fn poll_room(
-        &self,
-        cx: &mut Context<'_>,
-        attempt: &mut dyn FnMut() -> io::Result<()>,
-    ) -> Poll<io::Result<()>> {
-        self.poll_write_attempt(cx, attempt)
-    }
-}
-
 /// Sends up to `length` bytes of a file from an offset in bytes on, apart from the file's position and
 /// buffer. Returns how many were sent: less than `length` if the file ends before.
 ///
@@ -165,7 +134,7 @@ pub async fn send_file(
     to: &impl SendTarget,
 ) -> io::Result<u64> {
     // A job may outlive the borrow of the socket, whose descriptor's number may be another's then.
-    let socket: Arc<OwnedFd> = Arc::new(to.as_fd().try_clone_to_owned()?);
+    let socket = Arc::new(to.target()?.try_clone_to_owned()?);
     let mut sent = 0;
     while sent < length {
         let (source, target, at) = (file.std().clone(), socket.clone(), *offset);
@@ -180,25 +149,11 @@ pub async fn send_file(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // The readiness that the reactor remembers may be older than that answer, or newer: so
                 // it is asked for once more before it is waited for.
-                let mut attempt = || has_room(socket.as_fd());
-                poll_fn(|cx| to.poll_room(cx, &mut attempt)).await?;
+                let mut room = || is_ready(socket.as_fd(), libc::POLLOUT);
+                poll_fn(|cx| to.poll_target(cx, &mut room)).await?;
             }
             Err(error) => return Err(error),
         }
     }
     Ok(sent)
-}
-
-fn has_room(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut poll = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    // SAFETY: one entry, which lives on this stack.
-    match unsafe { libc::poll(&raw mut poll, 1, 0) } {
-        0 => Err(io::ErrorKind::WouldBlock.into()),
-        1 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

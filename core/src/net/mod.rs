@@ -38,10 +38,13 @@ mod addr;
 mod async_fd;
 mod listener;
 mod socket;
+mod splice;
 mod stream;
 mod sys;
 
 pub use addr::ToSocketAddrs;
 pub use async_fd::{AsyncFd, ReadPlace};
 pub use listener::TcpListener;
+pub(crate) use splice::{Attempt, Source, Target, is_ready};
+pub use splice::{SendTarget, SpliceSource, splice};
 pub use stream::TcpStream;

@@ -131,7 +131,17 @@ impl TcpStream {
             .poll_transfer(cx, Direction::Read, wanted, || io.read_vectored(buffers))
     }
 
-    /// Waits until something that writes does not answer `WouldBlock`.
+    /// Attempts something that reads until it does not answer `WouldBlock`.
+    pub(crate) fn poll_read_attempt<R>(
+        &self,
+        cx: &mut Context<'_>,
+        attempt: impl FnMut() -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.socket
+            .poll_io(cx, Direction::Read, Waiter::Task, attempt)
+    }
+
+    /// Attempts something that writes, likewise.
     pub(crate) fn poll_write_attempt<R>(
         &self,
         cx: &mut Context<'_>,

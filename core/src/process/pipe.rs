@@ -1,6 +1,6 @@
 //! The pipes to a child and from it.
 
-use crate::net::AsyncFd;
+use crate::net::{AsyncFd, Attempt, SendTarget, Source, SpliceSource, Target};
 use crate::thread::without_sigpipe;
 use futures_io::{AsyncRead, AsyncWrite};
 use std::fs::File;
@@ -98,6 +98,21 @@ impl ChildStdin {
     }
 }
 
+impl SendTarget for ChildStdin {}
+impl Target for ChildStdin {
+    fn target(&self) -> io::Result<BorrowedFd<'_>> {
+        let pipe = self.0.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(pipe.get_ref().as_fd())
+    }
+
+    fn poll_target(&self, cx: &mut Context<'_>, attempt: Attempt<'_>) -> Poll<io::Result<usize>> {
+        match &self.0 {
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Some(pipe) => pipe.poll_target(cx, attempt),
+        }
+    }
+}
+
 impl AsyncWrite for ChildStdin {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -172,6 +187,21 @@ macro_rules! output {
                 let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
                 self.0
                     .poll_receive_with(cx, wanted, |mut file| file.read_vectored(buffers))
+            }
+        }
+
+        impl SpliceSource for $name {}
+        impl Source for $name {
+            fn source(&self) -> BorrowedFd<'_> {
+                self.as_fd()
+            }
+
+            fn poll_source(
+                &self,
+                cx: &mut Context<'_>,
+                attempt: Attempt<'_>,
+            ) -> Poll<io::Result<usize>> {
+                self.0.poll_source(cx, attempt)
             }
         }
 
