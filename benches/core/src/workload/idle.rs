@@ -26,6 +26,7 @@ pub(super) fn wakes<C: Candidate, const RATE: u32>(runtime: &C, settings: &Setti
     // What the start of a runtime costs is not part of it.
     std::thread::sleep(Duration::from_millis(100));
     let account = Account::open(runtime);
+    let polls_before = polls.load(Ordering::Relaxed);
     let window = settings.window();
     let mut wakes = 0;
     let start = Instant::now();
@@ -39,13 +40,10 @@ pub(super) fn wakes<C: Candidate, const RATE: u32>(runtime: &C, settings: &Setti
             waker.wake();
         }
         std::thread::sleep(Duration::from_millis(5));
-        let polls = polls.load(Ordering::Relaxed);
-        assert!(
-            polls > u64::from(wakes) / 2,
-            "{polls} polls after {wakes} wakes"
-        );
     }
-    account.close(runtime, start.elapsed(), u64::from(wakes));
+    // Wakes that come while the last one is still to be served are one wake.
+    let served = polls.load(Ordering::Relaxed) - polls_before;
+    account.close(runtime, start.elapsed(), served);
 }
 
 /// A task sleeps 500 us again and again.
