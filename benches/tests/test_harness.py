@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import time
 import xml.etree.ElementTree
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import pytest
 from harness import process
+from harness.__main__ import results_in
 from harness.model import Batch, Curve, Measure, Program, Result, Server, Suite, Traced, Workload, parse_measures
 from harness.plot import Row, curve_plot, dot_plot
 from harness.process import Failed, can_trace, measure, parse_calls
 from harness.report import quantity, write_report
 from harness.run import PATIENCE, interleave, names, run_suite
 from harness.stats import Line, collect, geometric_mean, ratio
+from suites import BENCHES, Settings, load_suites
 
 ECHO = "import json; print(json.dumps({'metric': 'time', 'value': 2.5, 'unit': 'ns'}))"
 
@@ -291,3 +294,27 @@ def test_a_curve_has_a_line_for_each_candidate_and_a_dot_for_each_size() -> None
 
 def test_quantities_are_short() -> None:
     assert [quantity(v, "ns") for v in (0.12345, 12.345, 123456.7)] == ["0.123 ns", "12.3 ns", "123,457 ns"]
+
+
+def test_the_core_suites_and_their_program_know_the_same_workloads() -> None:
+    source = (BENCHES / "core" / "src" / "workload" / "mod.rs").read_text()
+    known = set(re.findall(r'^ +\("([\w-]+)", ', source, re.MULTILINE))
+    suites = [suite for module in load_suites(["core", "growth"], Settings()).values() for suite in module]
+    named = set()
+    for program in (p for suite in suites for w in suite.workloads for p in w.programs.values()):
+        argv = program.program.argv if isinstance(program, Traced) else program.argv
+        named.add(argv[argv.index("--workload") + 1])
+    assert named == known
+
+
+def test_every_size_of_a_curve_is_a_workload() -> None:
+    (growth,) = load_suites(["growth"], Settings())["growth"]
+    workloads = {workload.name for workload in growth.workloads}
+    assert workloads == {curve.workload(size) for curve in growth.curves for size in curve.sizes}
+
+
+def test_results_are_kept_for_a_later_report(tmp_path: Path) -> None:
+    kept = [result("ours", 1.5, 0), result("ours", None, 1, error="why")]
+    (tmp_path / "toy.jsonl").write_text("".join(f"{r.to_json()}\n" for r in kept))
+    assert results_in(tmp_path / "toy.jsonl") == kept
+    assert results_in(tmp_path / "none.jsonl") == []
