@@ -13,7 +13,7 @@ use std::ptr;
 #[cfg(not(loom))]
 pub(crate) struct Driver {
     pub(crate) reactor: crate::reactor::Handle,
-    pub(crate) timers: crate::time::TimerRef,
+    pub(crate) timers: crate::time::OwnedTimers,
 }
 
 #[cfg(loom)]

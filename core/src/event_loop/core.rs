@@ -20,7 +20,7 @@ use crate::panic::{contain, discard_payload};
 use crate::reactor::sys::{Bell, Events, Poller};
 use crate::reactor::token::{self, Key, Token};
 use crate::reactor::{self, Ready};
-use crate::time::TimerRef;
+use crate::time::OwnedTimers;
 
 type OnPanic = Rc<dyn Fn(Box<dyn Any + Send>)>;
 
@@ -59,7 +59,7 @@ impl Core {
         let waker = shared.clone();
         let driver = Driver {
             reactor: reactor::Handle::of(poller, None),
-            timers: TimerRef::new(move || waker.wake()),
+            timers: OwnedTimers::new(move || waker.wake()),
         };
         Ok(Rc::new(Core {
             shared,

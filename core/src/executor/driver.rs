@@ -10,7 +10,7 @@ mod real {
     use super::super::parker::Parker;
     use crate::reactor;
     use crate::shim::sync::{Mutex, MutexGuard};
-    use crate::time::TimerRef;
+    use crate::time::OwnedTimers;
     use std::io;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ mod real {
     pub(in super::super) use crate::context::Driver;
     pub(in super::super) use crate::reactor::{Handle as ReactorHandle, Reactor};
 
-    /// Timers that, fired together, show that a worker has many: its next wait for timers then ends
+    /// OwnedTimers that, fired together, show that a worker has many: its next wait for timers then ends
     /// [`REST`] later at the earliest, so that it serves several again. A wait costs more than a
     /// timer does; fewer timers are served to the microsecond.
     const DENSE: usize = 8;
@@ -65,7 +65,7 @@ mod real {
             let handle = reactor.clone();
             Driver {
                 reactor: reactor.clone(),
-                timers: TimerRef::new(move || parker.unpark(&handle)),
+                timers: OwnedTimers::new(move || parker.unpark(&handle)),
             }
         }
 

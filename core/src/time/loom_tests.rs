@@ -1,7 +1,7 @@
 //! Models of a queue of timers: its waiter, the futures in it, and others that come by.
 
 use super::entry::{Entry, FIRED, IDLE};
-use super::queue::{TimerQueue, TimerRef};
+use super::queue::{OwnedTimers, TimerQueue, TimerRef};
 use crate::shim::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -102,8 +102,8 @@ fn process(queue: &TimerQueue, seconds: u64, here: bool) -> usize {
     unsafe { queue.process_at(queue.clock().elapsed(after(queue, seconds)), here) }
 }
 
-fn queue() -> TimerRef {
-    TimerRef::new(|| ())
+fn queue() -> OwnedTimers {
+    OwnedTimers::new(|| ())
 }
 
 fn other(queue: &TimerQueue) -> TimerRef {
@@ -268,7 +268,7 @@ fn loom_timer_with_an_earlier_deadline_reaches_the_waiter() {
     crate::shim::model(|| {
         let unparked = Arc::new(AtomicUsize::new(0));
         let unpark = unparked.clone();
-        let queue = TimerRef::new(move || unpark.store(1, Ordering::Release));
+        let queue = OwnedTimers::new(move || unpark.store(1, Ordering::Release));
         let (timer, waker) = (Timer::new(&queue), count().waker());
         let thread = thread::spawn(move || {
             timer.set(1, waker, false);

@@ -1,6 +1,6 @@
 //! Waiting for time to pass: [`sleep`], [`interval`], [`timeout`].
 //!
-//! Timers stand in a hierarchical wheel with a tick of 8.192 µs. A deadline is rounded up to a
+//! OwnedTimers stand in a hierarchical wheel with a tick of 8.192 µs. A deadline is rounded up to a
 //! tick and the present is rounded down, so nothing is ever early. Each worker of a runtime has a
 //! wheel, and so has each event loop; a [`Sleep`] belongs to the one of the thread that polls it
 //! first. Setting and cancelling take constant time, without a lock or an allocation as long as a
@@ -42,7 +42,7 @@ pub(crate) mod wheel;
 #[cfg(not(loom))]
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub(crate) use membarrier::prepare as prepare_fences;
-pub(crate) use queue::{TimerQueue, TimerRef};
+pub(crate) use queue::{OwnedTimers, TimerQueue};
 #[cfg(not(loom))]
 pub use sleep::{Sleep, sleep, sleep_until};
 #[cfg(not(loom))]

@@ -38,7 +38,7 @@ use super::owner_count::OwnerCount;
 use super::owner_lock::{Guard, OwnerLock};
 use super::wake_batch::WakeBatch;
 use super::wheel::Wheel;
-use crate::shim::sync::atomic::{AtomicU64, Ordering};
+use crate::shim::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// No deadline at all.
 const NEVER: u64 = u64::MAX;
@@ -122,11 +122,9 @@ impl TimerQueue {
         }
     }
 
-    /// Ends the waiter's time: from now on a keeper serves what is left, and what comes.
-    ///
     /// # Safety
-    /// Called once, by the waiter or after it; nobody is the waiter afterwards.
-    pub(crate) unsafe fn close(&self) {
+    /// As for [`OwnedTimers::close`], and called once.
+    unsafe fn close(&self) {
         // SAFETY: by the caller's promise. The caller's own reference is the `&self`.
         unsafe { self.refs.disown() };
         // SAFETY: this thread need not be the waiter.
@@ -292,6 +290,61 @@ impl fmt::Debug for TimerQueue {
     }
 }
 
+/// A waiter's queue, for as long as there is the waiter.
+pub(crate) struct OwnedTimers {
+    queue: TimerRef,
+    closed: AtomicBool,
+}
+
+impl OwnedTimers {
+    /// A queue whose waiter is woken by `unpark`, which may be called by any thread, and holds no
+    /// lock that is held while the queue is used.
+    pub(crate) fn new(unpark: impl Fn() + Send + Sync + 'static) -> OwnedTimers {
+        let queue = Box::new(TimerQueue {
+            clock: Clock::new(),
+            unpark: Box::new(unpark),
+            refs: OwnerCount::new(),
+            earliest: AtomicU64::new(NEVER),
+            state: CachePadded::new(OwnerLock::new(State {
+                wheel: Wheel::new(),
+                keeper: None,
+            })),
+        });
+        OwnedTimers {
+            queue: TimerRef(NonNull::from(Box::leak(queue))),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Ends the waiter's time: from now on a keeper serves what is left, and what comes. Dropping this
+    /// does the same.
+    ///
+    /// # Safety
+    /// Called by the waiter, or after what it did last; nobody is the waiter afterwards.
+    pub(crate) unsafe fn close(&self) {
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            // SAFETY: by the caller's promise, and once.
+            unsafe { self.queue.close() };
+        }
+    }
+}
+
+impl Drop for OwnedTimers {
+    fn drop(&mut self) {
+        // SAFETY: whoever was the waiter had a borrow of this, or has one no more.
+        unsafe { self.close() };
+    }
+}
+
+impl Deref for OwnedTimers {
+    type Target = TimerQueue;
+
+    #[inline]
+    fn deref(&self) -> &TimerQueue {
+        &self.queue
+    }
+}
+
 /// A counted pointer to a [`TimerQueue`].
 pub(crate) struct TimerRef(NonNull<TimerQueue>);
 
@@ -306,22 +359,6 @@ const _: () = {
 };
 
 impl TimerRef {
-    /// A queue whose waiter is woken by `unpark`, which may be called by any thread, and holds no
-    /// lock that is held while the queue is used.
-    pub(crate) fn new(unpark: impl Fn() + Send + Sync + 'static) -> TimerRef {
-        let queue = Box::new(TimerQueue {
-            clock: Clock::new(),
-            unpark: Box::new(unpark),
-            refs: OwnerCount::new(),
-            earliest: AtomicU64::new(NEVER),
-            state: CachePadded::new(OwnerLock::new(State {
-                wheel: Wheel::new(),
-                keeper: None,
-            })),
-        });
-        TimerRef(NonNull::from(Box::leak(queue)))
-    }
-
     /// Another reference to a queue.
     ///
     /// # Safety
@@ -369,12 +406,6 @@ impl Drop for TimerRef {
     }
 }
 
-impl fmt::Debug for TimerRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::super::entry::FIRED;
@@ -401,7 +432,7 @@ mod tests {
 
     /// A queue, how often it was unparked, and how often a waker was called.
     struct Setup {
-        queue: TimerRef,
+        queue: OwnedTimers,
         unparks: Arc<Count>,
         wakes: Arc<Count>,
         start: Instant,
@@ -411,7 +442,7 @@ mod tests {
         let unparks = Arc::new(Count::default());
         let unpark = unparks.clone();
         Setup {
-            queue: TimerRef::new(move || unpark.clone().wake()),
+            queue: OwnedTimers::new(move || unpark.clone().wake()),
             unparks,
             wakes: Arc::default(),
             start: Instant::now(),
