@@ -20,8 +20,7 @@ impl Class {
     pub const FILES: Class = Class(1);
     /// Looking up names. By default an eighth of the pool's threads at most.
     pub const DNS: Class = Class(2);
-    /// Starting processes, and waiting for them where the system has no descriptor for that. By
-    /// default half of the pool's threads at most.
+    /// Starting processes. By default half of the pool's threads at most.
     pub const PROCESSES: Class = Class(3);
 
     /// Classes that a pool may have, the four above included.

@@ -1,11 +1,9 @@
 //! A child that was started.
 
+use super::pauses::Pauses;
 use super::pipe::{ChildStderr, ChildStdin, ChildStdout};
 use super::{orphans, sys};
-use crate::blocking::Class;
 use crate::net::AsyncFd;
-use crate::runtime::Handle;
-use crate::task::JoinHandle;
 use futures_io::AsyncRead;
 use std::fmt;
 use std::future::poll_fn;
@@ -32,8 +30,7 @@ pub struct Child {
 /// How the child's end is waited for.
 enum End {
     Pidfd(AsyncFd<OwnedFd>),
-    /// On a thread, from the first wait on.
-    Thread(Option<JoinHandle<io::Result<()>>>),
+    Asked(Pauses),
     Over(ExitStatus),
 }
 
@@ -43,7 +40,7 @@ impl Child {
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let end = match sys::pidfd(child.id()) {
             Some(pidfd) => End::Pidfd(AsyncFd::new(pidfd)),
-            None => End::Thread(None),
+            None => End::Asked(Pauses::default()),
         };
         let mut child = Child {
             child: Some(child),
@@ -94,7 +91,7 @@ impl Child {
     ///
     /// # Errors
     /// As [`try_wait`](Self::try_wait). Outside of any runtime and event loop, and when the one that
-    /// waited has ended. Without pidfds also on an event loop that has no runtime.
+    /// waited has ended.
     ///
     /// # Cancel safety
     /// It can be called again, also after the end, which it tells each time.
@@ -110,21 +107,7 @@ impl Child {
             End::Pidfd(pidfd) => ready!(pidfd.poll_read_with(cx, |_| {
                 child.try_wait()?.ok_or(io::ErrorKind::WouldBlock.into())
             }))?,
-            End::Thread(waiting) => loop {
-                if let Some(status) = child.try_wait()? {
-                    break status;
-                }
-                let waited = match waiting {
-                    Some(job) => ready!(Pin::new(job).poll(cx)),
-                    None => {
-                        let pid = child.id();
-                        *waiting = Some(on_thread(move || sys::wait_for_end(pid))?);
-                        continue;
-                    }
-                };
-                *waiting = None;
-                waited.map_err(io::Error::other)??;
-            },
+            End::Asked(pauses) => ready!(pauses.poll(cx, || child.try_wait()))?,
         };
         self.end = End::Over(status);
         Poll::Ready(Ok(status))
@@ -193,15 +176,14 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let end = std::mem::replace(&mut self.end, End::Thread(None));
+        let end = std::mem::replace(&mut self.end, End::Asked(Pauses::default()));
         let Some(mut child) = self.child.take() else {
             return;
         };
         let pidfd = match end {
             End::Over(_) => return,
             End::Pidfd(pidfd) => Some(pidfd.into_inner()),
-            // A thread that waits leaves the child to be reaped by whoever takes it over.
-            End::Thread(_) => None,
+            End::Asked(_) => None,
         };
         let killed = self.kill_on_drop && child.kill().is_ok();
         orphans::adopt(child, pidfd, killed);
@@ -217,17 +199,6 @@ impl fmt::Debug for Child {
             .field("stderr", &self.stderr)
             .finish_non_exhaustive()
     }
-}
-
-fn on_thread<R: Send + 'static>(
-    job: impl FnOnce() -> R + Send + 'static,
-) -> io::Result<JoinHandle<R>> {
-    let runtime = Handle::try_current().map_err(|_| {
-        let message = "this system waits for children on a runtime's threads for blocking jobs, and \
-                       there is no runtime here: attach one";
-        io::Error::new(io::ErrorKind::Unsupported, message)
-    })?;
-    Ok(runtime.spawn_blocking_in(Class::PROCESSES, job))
 }
 
 /// A pipe that is being read to its end.

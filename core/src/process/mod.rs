@@ -10,16 +10,16 @@
 //! ```
 //!
 //! The end of a child is awaited through a pidfd, a descriptor that becomes readable then; where the
-//! system has none, on a thread of the class [`PROCESSES`](crate::blocking::Class::PROCESSES), which
-//! needs a runtime. No handler of `SIGCHLD` is involved, and no child is waited for that was not started
-//! here. The pipes to and from a child are ordinary non-blocking descriptors. All of it works on a
+//! system has none, by looking, after a millisecond first and every 32 in the end. No handler of `SIGCHLD`
+//! is involved, and no child is waited for that was not started here. The pipes to and from a child are ordinary non-blocking descriptors. All of it works on a
 //! runtime and on an [`EventLoop`](crate::event_loop::EventLoop).
 //!
 //! # Starting blocks
 //!
 //! [`Command::spawn`] returns when the child executes its program, or has failed to; that takes about half
 //! a millisecond. A program that starts many may move that to a thread:
-//! [`spawn_blocking_in`](crate::spawn_blocking_in) the class `PROCESSES`.
+//! [`spawn_blocking_in`](crate::spawn_blocking_in) the class
+//! [`PROCESSES`](crate::blocking::Class::PROCESSES).
 //!
 //! A child inherits the signal mask of the thread that starts it. The threads of a runtime block signals,
 //! which would make a child deaf to `SIGTERM`; so they let signals through for as long as the
@@ -35,6 +35,7 @@
 mod child;
 mod command;
 mod orphans;
+mod pauses;
 mod pipe;
 mod sys;
 

@@ -1,13 +1,15 @@
 //! Children whose handles were dropped before their end.
 
-use super::sys;
+use super::pauses::Pauses;
 use crate::context;
 use crate::net::AsyncFd;
+use crate::runtime::Handle;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Those that no task waits for. Children belong to the process, and so does this list.
 static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
@@ -38,13 +40,7 @@ pub(super) fn adopt(mut child: Child, pidfd: Option<OwnedFd>, killed: bool) {
     let Some(runtime) = context::current() else {
         return;
     };
-    if orphan.pidfd.is_some() {
-        drop(crate::runtime::Handle::new(runtime).spawn(orphan.wait()));
-    } else {
-        let job = move || orphan.wait_blocking();
-        let handle = crate::runtime::Handle::new(runtime);
-        drop(handle.spawn_blocking_in(crate::blocking::Class::PROCESSES, job));
-    }
+    drop(Handle::new(runtime).spawn(orphan.wait()));
 }
 
 struct Orphan {
@@ -55,23 +51,17 @@ struct Orphan {
 
 impl Orphan {
     async fn wait(mut self) {
-        let (Some(child), Some(pidfd)) = (&mut self.child, &self.pidfd) else {
-            return;
-        };
-        let ended = poll_fn(|cx| {
-            pidfd.poll_read_with(cx, |_| match child.try_wait() {
+        let Some(child) = &mut self.child else { return };
+        let mut pauses = Pauses::default();
+        let ended = poll_fn(|cx| match &self.pidfd {
+            Some(pidfd) => pidfd.poll_read_with(cx, |_| match child.try_wait() {
                 Ok(None) => Err(io::ErrorKind::WouldBlock.into()),
                 _ => Ok(()),
-            })
+            }),
+            None => pauses.poll(cx, || Ok(has_ended(child).then_some(()))),
         });
         if ended.await.is_ok() {
             self.child = None;
-        }
-    }
-
-    fn wait_blocking(mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.wait();
         }
     }
 }
@@ -81,8 +71,12 @@ impl Drop for Orphan {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        if let (true, Some(pidfd)) = (self.killed, &self.pidfd) {
-            sys::wait_a_moment(pidfd.get_ref().as_fd(), 50);
+        let pauses = if self.killed { 50 } else { 0 };
+        for _ in 0..pauses {
+            if has_ended(&mut child) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
         if !has_ended(&mut child) {
             let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
