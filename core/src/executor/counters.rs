@@ -88,8 +88,18 @@ counters! {
     polls => worker_poll_count;
     /// How often the worker waited for work.
     parks => worker_park_count;
+    /// How often another thread ended the worker's wait, or had it not begin.
+    unparks => worker_unpark_count;
     /// How often the worker waited again without having polled a task in between.
     noops => worker_noop_count;
+    /// How often the worker looked for tasks elsewhere than in its own queue.
+    searches => worker_search_count;
+    /// Tasks that ran next on the worker because it had woken or spawned them last.
+    lifo => worker_lifo_poll_count;
+    /// How often the worker took tasks from the queue for work from outside of the workers.
+    injected => worker_injector_take_count;
+    /// How often the worker, after a stall, woke another one to wait for I/O in its stead.
+    hand_overs => worker_hand_over_count;
     /// Tasks that the worker took from others' queues.
     stolen => worker_steal_count;
     /// How often the worker took tasks from another one's queue.
@@ -139,6 +149,12 @@ impl BusyClock {
         } else {
             self.at(Instant::now()).saturating_sub(nanos)
         })
+    }
+}
+
+impl Published {
+    pub(super) fn parks(&self) -> u64 {
+        self.parks.load(Relaxed)
     }
 }
 

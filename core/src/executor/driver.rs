@@ -7,7 +7,9 @@ pub(super) use real::*;
 
 #[cfg(not(loom))]
 mod real {
+    use super::super::lookout::Lookout;
     use super::super::parker::Parker;
+    use super::super::worker;
     use crate::reactor;
     use crate::shim::sync::{Mutex, MutexGuard};
     use crate::time::OwnedTimers;
@@ -61,11 +63,19 @@ mod real {
 
     impl Driver {
         /// The timers of the worker that parks in `parker`, beside the shared reactor.
-        pub(in super::super) fn new(reactor: &reactor::Handle, parker: Arc<Parker>) -> Driver {
+        pub(in super::super) fn new(
+            reactor: &reactor::Handle,
+            parker: Arc<Parker>,
+            lookout: Arc<Lookout>,
+        ) -> Driver {
             let handle = reactor.clone();
+            let earlier = move || {
+                let here = worker::parks_here(&parker);
+                lookout.earlier_deadline(&parker, here, &handle);
+            };
             Driver {
                 reactor: reactor.clone(),
-                timers: OwnedTimers::new(move || parker.unpark(&handle)),
+                timers: OwnedTimers::new(earlier),
             }
         }
 
@@ -84,6 +94,11 @@ mod real {
             (self.timers.process(now) >= DENSE).then(|| now + REST)
         }
 
+        /// Whether the worker's own earlier deadlines are for others to hear: see [`Lookout`].
+        pub(in super::super) fn tell_own(&self, tell: bool) {
+            self.timers.tell_own(tell);
+        }
+
         pub(in super::super) fn close(&self) {
             // SAFETY: the runtime's end, when no worker runs any more.
             unsafe { self.timers.close() };
@@ -94,6 +109,7 @@ mod real {
 /// In a model there is neither a reactor nor time: workers park on their threads.
 #[cfg(loom)]
 mod modelled {
+    use super::super::lookout::Lookout;
     use super::super::parker::Parker;
     use std::io;
     use std::sync::Arc;
@@ -132,7 +148,11 @@ mod modelled {
     pub(crate) struct Driver(ReactorHandle);
 
     impl Driver {
-        pub(in super::super) fn new(reactor: &ReactorHandle, _: Arc<Parker>) -> Driver {
+        pub(in super::super) fn new(
+            reactor: &ReactorHandle,
+            _: Arc<Parker>,
+            _: Arc<Lookout>,
+        ) -> Driver {
             Driver(reactor.clone())
         }
 
@@ -147,6 +167,8 @@ mod modelled {
         pub(in super::super) fn fire(&self, _: impl FnOnce() -> Instant) -> Option<Instant> {
             None
         }
+
+        pub(in super::super) fn tell_own(&self, _: bool) {}
 
         pub(in super::super) fn close(&self) {}
     }

@@ -47,6 +47,17 @@ impl Idle {
     #[inline]
     pub(super) fn claim_sleeper(&self, near: usize) -> Option<usize> {
         fence(Ordering::SeqCst);
+        // Nearly every runtime has one group, and nearly every time there is nobody to wake.
+        if let [only] = &*self.groups {
+            let now = only.load(Ordering::SeqCst);
+            if now == 0 || now >= SEARCHER {
+                return None;
+            }
+        }
+        self.claim(near)
+    }
+
+    fn claim(&self, near: usize) -> Option<usize> {
         let first = near / GROUP;
         for i in 0..self.groups.len() {
             let group = (first + i) % self.groups.len();
@@ -133,6 +144,15 @@ impl Idle {
         }
     }
 
+    /// Whether every worker sleeps, none of them claimed.
+    pub(super) fn all_asleep(&self) -> bool {
+        self.groups.iter().enumerate().all(|(group, word)| {
+            let members = (self.workers - group * GROUP).min(GROUP) as u32;
+            let now = word.load(Ordering::SeqCst);
+            now < SEARCHER && now.count_ones() == members
+        })
+    }
+
     /// `worker` is awake. `true`: it was claimed, and is counted as searching.
     #[must_use]
     pub(super) fn wake(&self, worker: usize) -> bool {
@@ -210,6 +230,18 @@ mod tests {
             assert_eq!(idle.claim_sleeper(10), Some(worker));
             assert!(idle.wake(worker) && idle.end_search(worker));
         }
+    }
+
+    #[test]
+    fn all_are_asleep_when_every_group_is() {
+        let idle = Idle::new(50);
+        for worker in 0..50 {
+            assert!(!idle.all_asleep());
+            let _ = idle.sleep(worker, false);
+        }
+        assert!(idle.all_asleep());
+        assert!(idle.claim_sleeper(49).is_some());
+        assert!(!idle.all_asleep());
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 mod counters;
 mod driver;
+mod front;
 mod idle;
+mod lookout;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod ordered;
@@ -13,6 +15,10 @@ mod parker;
 mod policy;
 mod queue;
 mod shared;
+mod slot;
+mod state;
+mod sys;
+mod watch;
 mod worker;
 
 pub(crate) use counters::Figures;
@@ -20,4 +26,6 @@ pub(crate) use counters::Figures;
 pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use policy::{FairLane, GroupKey, MAX_WEIGHT};
 pub(crate) use shared::{Shared, SharedRef};
+pub use state::WorkerState;
+pub(crate) use watch::Starter as WatchStarter;
 pub(crate) use worker::{is_worker, with_current as with_worker};

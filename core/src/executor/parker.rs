@@ -41,25 +41,25 @@ impl Parker {
         debug_assert!(first, "two threads attached to one parker");
     }
 
-    /// Waits on the thread until unparked or for `timeout`. May return early.
-    pub(super) fn park(&self, timeout: Option<Duration>) {
+    /// Waits on the thread until unparked or for `timeout`. May return early. Whether it was unparked.
+    pub(super) fn park(&self, timeout: Option<Duration>) -> bool {
         if !self.begin(PARKED) {
-            return;
+            return true;
         }
         match timeout {
             None => thread::park(),
             Some(timeout) => thread::park_timeout(timeout),
         }
-        self.state.swap(EMPTY, Ordering::AcqRel);
+        self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Waits in the reactor, likewise, and serves the events that end the wait.
-    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, timeout: Option<Duration>) {
+    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, timeout: Option<Duration>) -> bool {
         if !self.begin(IN_REACTOR) {
-            return;
+            return true;
         }
         driver::turn(reactor, timeout);
-        self.state.swap(EMPTY, Ordering::AcqRel);
+        self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Enters a waiting state. `false`: an unpark came first, and is consumed.

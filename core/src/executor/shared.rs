@@ -2,13 +2,16 @@
 
 use super::counters::{BusyClock, Foreign, Published};
 use super::driver::{self, Driver, ReactorHandle};
+use super::front::{Front, OwnFront};
 use super::idle::Idle;
+use super::lookout::Lookout;
 use super::parker::Parker;
 use super::policy::{FairLane, Ordered};
 use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
+use super::watch::{self, Watch};
 use super::worker::{self, Worker};
 use crate::blocking;
-use crate::metrics::Snapshot;
+use crate::metrics::{Snapshot, Stand};
 use crate::runtime::Policy;
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
@@ -21,6 +24,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64};
 
 /// The common ground of one runtime's workers.
 pub(crate) struct Shared {
@@ -42,6 +46,8 @@ pub(crate) struct Shared {
     /// What the workers that have left their loop leave behind.
     pub(super) remains: Mutex<Workers>,
     pub(super) reactor: driver::ReactorSlot,
+    pub(super) lookout: Arc<Lookout>,
+    pub(super) watch: Watch,
     /// Tasks that the shutdown dropped.
     pub(super) dropped: AtomicUsize,
     next_foreign: AtomicUsize,
@@ -59,6 +65,11 @@ pub(super) struct Remote {
     pub(super) parker: Arc<Parker>,
     pub(super) released: Released,
     pub(super) driver: Driver,
+    pub(super) front: Arc<CachePadded<Front>>,
+    /// The system's number of the worker's thread, once there is one.
+    pub(super) thread: AtomicI32,
+    /// Polls that the watch found overdue.
+    pub(super) stalls: AtomicU64,
     pub(super) counters: CachePadded<Published>,
 }
 
@@ -73,17 +84,26 @@ impl Shared {
         policy: &Policy,
         blocking: Arc<blocking::Pool>,
         memory: Pool,
+        watch: Option<watch::Starter>,
     ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let newest_first = *policy == Policy::Lifo;
-        let queues: Vec<_> = (0..workers).map(|_| Local::new(newest_first)).collect();
-        let remotes = queues
+        let watched = watch.is_some();
+        let ends: Vec<_> = (0..workers)
+            .map(|_| (Local::new(newest_first), OwnFront::new(watched)))
+            .collect();
+        let parkers: Box<[_]> = (0..workers).map(|_| Arc::new(Parker::new())).collect();
+        let lookout = Arc::new(Lookout::new(parkers.clone()));
+        let remotes = ends
             .iter()
-            .map(|queue| {
-                let parker = Arc::new(Parker::new());
+            .zip(parkers)
+            .map(|((queue, front), parker)| {
                 CachePadded::new(Remote {
                     thief: queue.thief(),
-                    driver: Driver::new(&handle, parker.clone()),
+                    driver: Driver::new(&handle, parker.clone(), lookout.clone()),
+                    front: front.shown(),
+                    thread: AtomicI32::new(0),
+                    stalls: AtomicU64::new(0),
                     parker,
                     released: Released::new(),
                     counters: CachePadded::default(),
@@ -103,15 +123,19 @@ impl Shared {
             drainer: Mutex::new(None),
             remains: Mutex::new(Vec::with_capacity(workers)),
             reactor,
+            lookout,
+            watch: Watch::new(watch),
             dropped: AtomicUsize::new(0),
             next_foreign: AtomicUsize::new(0),
             blocking,
             memory: CachePadded::new(memory),
         });
-        let workers = queues
+        let workers = ends
             .into_iter()
             .enumerate()
-            .map(|(index, queue)| Box::new(Worker::new(shared.clone(), index, queue, policy)))
+            .map(|(index, (queue, front))| {
+                Box::new(Worker::new(shared.clone(), index, queue, front, policy))
+            })
             .collect();
         Ok((shared, workers))
     }
@@ -143,6 +167,7 @@ impl Shared {
             for remote in &self.remotes {
                 remote.parker.unpark(self.reactor_handle());
             }
+            self.watch.close();
         }
         first
     }
@@ -198,14 +223,27 @@ impl Shared {
             };
             remote.counters.read(&self.clock, queued)
         };
+        let stand = |remote: &CachePadded<Remote>| Stand {
+            state: remote.front.see().state.state(),
+            stalls: remote.stalls.load(Ordering::Relaxed),
+        };
         Snapshot {
             completed_outside,
             workers: self.remotes.iter().enumerate().map(figures).collect(),
+            stands: self.remotes.iter().map(stand).collect(),
+            hand_overs: self.watch.hand_overs.load(Ordering::Relaxed),
             spawned_outside: self.foreign.spawned.load(Ordering::Relaxed),
             global_queue_depth: self.global_queue_depth(),
             blocking: self.blocking.metrics(),
             task_bytes: self.memory.held(),
         }
+    }
+
+    /// A reference to what this is.
+    pub(super) fn share(&self) -> SharedRef {
+        SharedRef::add_refs(self, 1);
+        // SAFETY: counted just now.
+        unsafe { SharedRef::adopt(self) }
     }
 
     /// Takes a task from a thread that is none of the workers.
@@ -364,8 +402,7 @@ impl Deref for SharedRef {
 
 impl Clone for SharedRef {
     fn clone(&self) -> SharedRef {
-        SharedRef::add_refs(self, 1);
-        SharedRef(self.0)
+        self.share()
     }
 }
 

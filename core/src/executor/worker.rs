@@ -2,10 +2,13 @@
 
 use super::counters::{Busy, Counters};
 use super::driver;
+use super::front::OwnFront;
 use super::idle::Sleep;
 use super::ordered::Course;
+use super::parker::Parker;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
+use super::sys;
 use crate::context;
 use crate::runtime::Policy;
 use crate::shim::thread;
@@ -15,6 +18,7 @@ use crate::task::{JoinHandle, Notified, OwnedTasks, Record, TaskPtr, coop, new_t
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ptr;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Polls between two looks at the reactor and the timers. Tokio's figure, from its measurements; so
@@ -28,6 +32,8 @@ const LIFO_STREAK: u32 = 3;
 const STEAL_RETRIES: u32 = 4;
 /// A turn of the reactor or the timers is under way: wake-ups are announced once, after it.
 const BATCHING: u8 = 1;
+/// A poll was overdue lately, somewhere: wake-ups are announced one by one. See [`super::watch`].
+const EAGER: u8 = 2;
 /// The policy has an order of its own: nothing goes to this worker's queue and slot.
 const ORDERED: u8 = 4;
 /// The policy is last in, first out. The slot is for that too; only what yields goes elsewhere.
@@ -63,20 +69,25 @@ pub(crate) fn is_worker() -> bool {
     with_current(|worker| worker.is_some())
 }
 
+/// Whether the worker whose loop runs on this thread parks in `parker`.
+#[cfg(not(loom))]
+pub(super) fn parks_here(parker: &Parker) -> bool {
+    with_current(|worker| worker.is_some_and(|worker| ptr::eq(&*worker.remote().parker, parker)))
+}
+
 /// The state of one worker, used by its thread alone until it leaves it to the drainer.
 pub(crate) struct Worker {
     pub(crate) shared: SharedRef,
     index: usize,
     queue: Local,
-    /// The task woken last, which runs next: its data is still in this core's cache.
-    lifo: Cell<Option<Notified>>,
+    /// What others see: how far it is, and the task woken last, which runs next because its data is
+    /// still in this core's cache.
+    front: OwnFront,
     lifo_streak: Cell<u32>,
     owned: RefCell<OwnedTasks>,
     /// References to `shared` that belong to nobody yet.
     bank: Cell<usize>,
-    /// Turns that have begun.
-    tick: Cell<u32>,
-    /// Those of them that `counters.polls` knows of: each was a poll, or a wait.
+    /// The turns that `counters.polls` knows of: each was a poll, or a wait.
     counted_turns: Cell<u32>,
     searching: Cell<bool>,
     /// Why a woken task does not go to the LIFO slot: no bit set is the plain path, which pays for
@@ -97,7 +108,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(shared: SharedRef, index: usize, queue: Local, policy: &Policy) -> Worker {
+    pub(super) fn new(
+        shared: SharedRef,
+        index: usize,
+        queue: Local,
+        front: OwnFront,
+        policy: &Policy,
+    ) -> Worker {
         let detour = match policy {
             Policy::Fifo => 0,
             Policy::Lifo => NEWEST_FIRST,
@@ -113,11 +130,10 @@ impl Worker {
             shared,
             index,
             queue,
-            lifo: Cell::new(None),
+            front,
             lifo_streak: Cell::new(0),
             owned: RefCell::new(OwnedTasks::new(index as u32)),
             bank: Cell::new(0),
-            tick: Cell::new(0),
             counted_turns: Cell::new(0),
             searching: Cell::new(false),
             detour: Cell::new(detour),
@@ -133,6 +149,9 @@ impl Worker {
     /// The whole life of a worker's thread.
     pub(crate) fn run(self: Box<Self>) {
         self.remote().parker.attach();
+        let id = sys::thread_id();
+        self.remote().thread.store(id, Ordering::Relaxed);
+        self.front.state().start();
         self.busy.wake(Instant::now(), &self.remote().counters);
         let driver = context::enter_driver(&self.remote().driver, true);
         let current = Current::enter(&self);
@@ -148,6 +167,7 @@ impl Worker {
                 }
             }
         }
+        self.front.state().drain();
         self.cancel_all();
         drop(current);
         drop(driver);
@@ -180,9 +200,7 @@ impl Worker {
 
     #[inline]
     pub(super) fn next_tick(&self) -> u32 {
-        let tick = self.tick.get().wrapping_add(1);
-        self.tick.set(tick);
-        tick
+        self.front.next_tick()
     }
 
     #[inline]
@@ -198,7 +216,8 @@ impl Worker {
         }
         let streak = self.lifo_streak.get();
         if streak < LIFO_STREAK {
-            if let Some(task) = self.lifo.take() {
+            if let Some(task) = self.front.take() {
+                self.counters.lifo.inc();
                 self.lifo_streak.set(streak + 1);
                 return Some(task);
             }
@@ -206,7 +225,7 @@ impl Worker {
             return self.queue.pop();
         }
         self.lifo_streak.set(0);
-        self.queue.pop().or_else(|| self.lifo.take())
+        self.queue.pop().or_else(|| self.front.take())
     }
 
     fn take_injected(&self) -> Option<Notified> {
@@ -216,7 +235,10 @@ impl Worker {
         }
         loop {
             match self.shared.injector.take_batch(&self.queue) {
-                Stolen::Task(task) => return Some(task),
+                Stolen::Task(task) => {
+                    self.counters.injected.inc();
+                    return Some(task);
+                }
                 Stolen::Nothing => return None,
                 Stolen::Retry => {}
             }
@@ -230,7 +252,9 @@ impl Worker {
                 return None;
             }
             self.searching.set(true);
+            self.front.state().search();
         }
+        self.counters.searches.inc();
         let remotes = &self.shared.remotes;
         let start = self.random() as usize % remotes.len();
         for i in 0..remotes.len() {
@@ -265,47 +289,98 @@ impl Worker {
     #[cold]
     fn found(&self) {
         self.searching.set(false);
+        self.front.state().found();
         if self.shared.idle.end_search(self.index) && self.shared.has_work() {
             self.shared.notify(self.index);
         }
+        self.shared.watch.arm(&self.shared);
     }
 
     #[cold]
     pub(super) fn sleep(&self) {
-        self.count_polls(self.tick.get().wrapping_sub(1));
-        self.counted_turns.set(self.tick.get());
-        let shared = &*self.shared;
-        self.reap();
+        let tick = self.front.tick();
+        self.count_polls(tick.wrapping_sub(1));
+        self.counted_turns.set(tick);
+        self.batch(|| self.reap());
         let searching = self.searching.replace(false);
-        if shared.idle.sleep(self.index, searching) == Sleep::LookFirst && shared.has_work() {
-            shared.idle.sleep_to_search(self.index);
+        let idle = &self.shared.idle;
+        if idle.sleep(self.index, searching) == Sleep::LookFirst && self.shared.has_work() {
+            idle.sleep_to_search(self.index);
             self.searching.set(true);
+            if !searching {
+                self.front.state().search();
+            }
             return;
         }
+        let (now, own_timers) = self.park();
+        self.busy.wake(now, &self.remote().counters);
+        let claimed = idle.wake(self.index);
+        self.searching.set(claimed);
+        self.front.state().wake(claimed);
+        self.refresh_eager();
+        if own_timers || self.is_eager() {
+            self.fire(|| now);
+        }
+        if self.share() {
+            self.counters.hand_overs.add(u64::from(self.is_eager()));
+        }
+        if self.ready() > 0 {
+            self.shared.watch.arm(&self.shared);
+        }
+    }
+
+    /// Waits in the reactor if nobody else does, else on the thread. Says when that ended, and whether
+    /// it waited for a timer.
+    fn park(&self) -> (Instant, bool) {
+        let shared = &*self.shared;
         let remote = self.remote();
-        let deadline = remote
+        let mut reactor = shared.reactor.try_lock();
+        self.front.state().park(reactor.is_some());
+        if reactor.is_some() {
+            shared.lookout.enter(self.index);
+        }
+        let own = remote
             .driver
             .next_deadline()
             .map(|at| match self.timers_rest.take() {
                 Some(rest) => at.max(rest),
                 None => at,
             });
+        let deadline = if reactor.is_some() && self.is_eager() {
+            let all = shared.remotes.iter();
+            all.filter_map(|remote| remote.driver.next_deadline()).min()
+        } else {
+            own
+        };
         let now = Instant::now();
         self.count_park(now);
         let timeout = deadline.map(|at| at.saturating_duration_since(now));
-        let mut reactor = shared.reactor.try_lock();
-        self.batch(|| match &mut reactor {
-            Some(reactor) => remote.parker.park_in(reactor, timeout),
-            None => remote.parker.park(timeout),
+        self.batch(|| {
+            let unparked = match &mut reactor {
+                Some(reactor) => remote.parker.park_in(reactor, timeout),
+                None => remote.parker.park(timeout),
+            };
+            self.counters.unparks.add(unparked.into());
         });
-        drop(reactor);
-        let now = Instant::now();
-        self.busy.wake(now, &remote.counters);
-        self.searching.set(shared.idle.wake(self.index));
-        if deadline.is_some() {
-            self.fire(|| now);
+        if reactor.is_some() {
+            shared.lookout.leave();
         }
-        self.share();
+        (Instant::now(), own.is_some())
+    }
+
+    #[inline]
+    fn is_eager(&self) -> bool {
+        self.detour.get() & EAGER != 0
+    }
+
+    /// Learns whether the runtime is eager.
+    fn refresh_eager(&self) {
+        let eager = self.shared.lookout.is_eager();
+        if eager != self.is_eager() {
+            self.detour.set(self.detour.get() ^ EAGER);
+            // Whoever waits in the reactor hears of each deadline then: see `Lookout`.
+            self.remote().driver.tell_own(eager);
+        }
     }
 
     /// Counts a wait that is about to begin.
@@ -336,45 +411,59 @@ impl Worker {
     /// Serves I/O, timers and completions now and then while there are tasks to run.
     #[cold]
     pub(super) fn look_around(&self) {
-        self.reap();
         if self.detour.get() & NEWEST_FIRST != 0
             && let Some(oldest) = self.remote().thief.take_oldest()
         {
             self.shared.injector.push(oldest);
         }
         self.batch(|| {
+            self.reap();
             if let Some(mut reactor) = self.shared.reactor.try_lock() {
                 driver::poll(&mut reactor);
             }
         });
+        self.refresh_eager();
         self.fire(Instant::now);
         self.share();
-        self.count_polls(self.tick.get().wrapping_sub(1));
+        self.count_polls(self.front.tick().wrapping_sub(1));
         self.counters.publish(&self.remote().counters);
         self.magazines.publish(&self.shared.memory);
     }
 
-    /// Announces what the own queue holds beyond the next task.
-    fn share(&self) {
-        let ready = match &self.shared.ordered {
-            None => self.queue.len() + usize::from(self.has_lifo()),
-            Some(ordered) => ordered.len(self.index) + ordered.shared_len(),
-        };
-        if ready > 1 {
+    /// Announces what the own queue holds beyond the next task, or all of it if the next task may
+    /// hold up what it leaves. Whether there was anything to announce.
+    fn share(&self) -> bool {
+        let kept = usize::from(!self.is_eager());
+        let shares = self.ready() > kept;
+        if shares {
             self.shared.notify(self.index);
         }
+        shares
     }
 
-    fn has_lifo(&self) -> bool {
-        let task = self.lifo.take();
-        let woken = task.is_some();
-        self.lifo.set(task);
-        woken
+    /// How many tasks this worker could run.
+    fn ready(&self) -> usize {
+        match &self.shared.ordered {
+            None => self.queue.len() + usize::from(self.front.has_task()),
+            Some(ordered) => ordered.len(self.index) + ordered.shared_len(),
+        }
     }
 
     /// Wakes whoever waits for a time that has come.
     fn fire(&self, now: impl FnOnce() -> Instant) {
-        self.batch(|| self.timers_rest.set(self.remote().driver.fire(now)));
+        self.batch(|| {
+            if self.is_eager() {
+                let now = now();
+                for (worker, remote) in self.shared.remotes.iter().enumerate() {
+                    let rest = remote.driver.fire(|| now);
+                    if worker == self.index {
+                        self.timers_rest.set(rest);
+                    }
+                }
+            } else {
+                self.timers_rest.set(self.remote().driver.fire(now));
+            }
+        });
     }
 
     fn batch(&self, f: impl FnOnce()) {
@@ -385,7 +474,7 @@ impl Worker {
 
     /// Whether [`Worker::cancel_queued`] has more to do, beside the queue.
     fn has_leftovers(&self) -> bool {
-        self.has_lifo() || !self.remote().released.is_empty()
+        self.front.has_task() || !self.remote().released.is_empty()
     }
 
     /// Unlinks the tasks of this worker that completed on others.
@@ -415,9 +504,11 @@ impl Worker {
     #[inline]
     pub(super) fn push(&self, task: Notified) {
         if self.detour.get() & !NEWEST_FIRST != 0 {
-            self.push_aside(task);
-        } else if let Some(older) = self.lifo.replace(Some(task)) {
-            self.push_back(older);
+            return self.push_aside(task);
+        }
+        match self.front.replace(task) {
+            Ok(None) => {}
+            Ok(Some(other)) | Err(other) => self.push_back(other),
         }
     }
 
@@ -425,8 +516,10 @@ impl Worker {
     fn push_aside(&self, task: Notified) {
         if self.detour.get() & ORDERED != 0 {
             self.push_ordered(task);
-        } else {
+        } else if self.is_batching() {
             self.queue.push(task);
+        } else {
+            self.push_back(task);
         }
     }
 
@@ -531,7 +624,7 @@ impl Worker {
     }
 
     fn cancel_queued(&self) {
-        while let Some(task) = self.lifo.take().or_else(|| self.queue.pop()) {
+        while let Some(task) = self.front.take().or_else(|| self.queue.pop()) {
             drop(task);
         }
         self.reap();
@@ -577,7 +670,7 @@ impl Drop for Current {
 /// Leaves the worker's remains to the last one to leave, who drains them all.
 fn leave(worker: Box<Worker>) {
     let shared = worker.shared.clone();
-    worker.count_polls(worker.tick.get());
+    worker.count_polls(worker.front.tick());
     worker.rest(Instant::now());
     let remains = {
         let mut remains = shared.remains.lock();
@@ -618,6 +711,9 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
     shared.drain_injector();
     last.cancel_queued();
     drop(current);
+    for worker in workers {
+        worker.front.state().terminate();
+    }
     last.rest(Instant::now());
     for remote in &shared.remotes {
         remote.driver.close();
@@ -647,7 +743,7 @@ mod tests {
         };
         let pool = Pool::new(options, Settings::default());
         let (shared, workers) =
-            Shared::with_workers(2, &Policy::Fifo, pool, Memory::new(0)).unwrap();
+            Shared::with_workers(2, &Policy::Fifo, pool, Memory::new(0), None).unwrap();
         assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
         (shared, workers)
     }

@@ -21,6 +21,7 @@
 
 use crate::blocking::ClassMetrics;
 use crate::executor::Figures;
+pub use crate::executor::WorkerState;
 use std::time::Duration;
 
 /// A runtime's figures, as [`Handle::metrics`](crate::runtime::Handle::metrics) has read them.
@@ -30,11 +31,20 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(crate) workers: Box<[Figures]>,
+    pub(crate) stands: Box<[Stand]>,
+    pub(crate) hand_overs: u64,
     pub(crate) global_queue_depth: usize,
     pub(crate) spawned_outside: u64,
     pub(crate) completed_outside: u64,
     pub(crate) blocking: Blocking,
     pub(crate) task_bytes: (usize, usize),
+}
+
+/// How a worker looks from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Stand {
+    pub(crate) state: WorkerState,
+    pub(crate) stalls: u64,
 }
 
 /// The state of the threads for blocking jobs.
@@ -94,6 +104,31 @@ impl Snapshot {
     /// As [`Snapshot::worker_local_queue_depth`].
     pub fn worker_total_busy_duration(&self, worker: usize) -> Duration {
         self.workers[worker].busy
+    }
+
+    /// Where the worker stands.
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_state(&self, worker: usize) -> WorkerState {
+        self.stands[worker].state
+    }
+
+    /// Polls of the worker that were found to hold up others: see
+    /// [`Builder::stall_watch`](crate::runtime::Builder::stall_watch). Those that ended soon may have
+    /// been missed.
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_stall_count(&self, worker: usize) -> u64 {
+        self.stands[worker].stalls
+    }
+
+    /// How often a worker was woken to wait for I/O because a poll held up the one that did. What
+    /// workers do so by themselves after a stall is in
+    /// [`worker_hand_over_count`](Snapshot::worker_hand_over_count).
+    pub fn stall_hand_over_count(&self) -> u64 {
+        self.hand_overs
     }
 
     /// Threads of the blocking pool.

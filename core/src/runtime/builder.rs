@@ -5,7 +5,7 @@ use super::handle::Handle;
 use super::lifecycle::{Alive, Threads};
 use super::policy::Policy;
 use crate::blocking::{Class, ClassSettings, Pool, Settings};
-use crate::executor::Shared;
+use crate::executor::{Shared, WatchStarter};
 use crate::task::memory;
 use crate::thread::{Hook, ThreadOptions, wake_on_time};
 use std::fmt;
@@ -24,6 +24,7 @@ pub struct Builder {
     on_start: Option<Hook>,
     on_stop: Option<Hook>,
     task_memory: usize,
+    stall_watch: bool,
 }
 
 impl Builder {
@@ -42,6 +43,8 @@ impl Builder {
             on_start: None,
             on_stop: None,
             task_memory: memory::KEEP,
+            // A model has no time to pass.
+            stall_watch: !cfg!(loom),
         }
     }
 
@@ -144,6 +147,20 @@ impl Builder {
         self
     }
 
+    /// Whether a thread watches for polls that hold up others; it does by default, if there are two
+    /// workers or more.
+    ///
+    /// A task that blocks or computes for long holds up its worker. With the watch what waits for that
+    /// worker (tasks that it made ready, its timers, and I/O if nobody else waits for it) is passed on
+    /// to the other workers: after 1 to 20 ms while the workers are busy, and up to 250 ms if they hardly
+    /// ever wake. For a second after that it is passed on at once. The watch sleeps while all workers
+    /// do, and wakes a few times in a second else; the thread is started when a worker first runs a
+    /// task, with this builder's [name](Self::thread_name) and hooks.
+    pub fn stall_watch(&mut self, watch: bool) -> &mut Builder {
+        self.stall_watch = watch && !cfg!(loom);
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
@@ -171,9 +188,17 @@ impl Builder {
         };
         crate::time::prepare_fences();
         let pool = Pool::new(options.clone(), self.blocking.clone());
+        let threads = Arc::new(Threads::new(workers));
+        let watch = (self.stall_watch && workers > 1).then(|| {
+            let (options, threads) = (options.clone(), threads.clone());
+            let start: WatchStarter = Box::new(move |watch| {
+                threads.add(options.spawn(watch)?);
+                Ok(())
+            });
+            start
+        });
         let memory = memory::Pool::new(self.task_memory);
-        let (shared, workers) = Shared::with_workers(workers, &self.policy, pool, memory)?;
-        let threads = Arc::new(Threads::new(workers.len()));
+        let (shared, workers) = Shared::with_workers(workers, &self.policy, pool, memory, watch)?;
         let runtime = Runtime {
             handle: Handle::new(shared),
             threads: threads.clone(),
@@ -265,6 +290,7 @@ impl fmt::Debug for Builder {
             .field("policy", &self.policy)
             .field("blocking", &self.blocking)
             .field("thread_stack_size", &self.stack_size)
+            .field("stall_watch", &self.stall_watch)
             .finish_non_exhaustive()
     }
 }

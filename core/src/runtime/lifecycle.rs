@@ -35,9 +35,10 @@ impl ShutdownReport {
     }
 }
 
-/// The threads of the workers.
+/// The threads of the workers, and one that watches them.
 #[derive(Debug)]
 pub(super) struct Threads {
+    /// Those of the workers.
     alive: Mutex<usize>,
     ended: Condvar,
     handles: Mutex<Vec<JoinHandle<()>>>,

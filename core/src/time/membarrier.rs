@@ -12,8 +12,8 @@
 //! spent on a thread of their own, and only when [`is_ready`] is asked. What is kept for the process
 //! is what the system keeps for the process.
 
-pub(crate) use imp::prepare;
-pub(super) use imp::{heavy, is_ready, light};
+pub(super) use imp::is_ready;
+pub(crate) use imp::{heavy, light, prepare, prepare_here};
 
 #[cfg(all(target_os = "linux", not(loom)))]
 mod imp {
@@ -67,13 +67,24 @@ mod imp {
         before == Err(READY)
     }
 
+    /// Finds out on this thread, which may take as long, whether [`heavy`] can be used. `false`
+    /// also if another thread is about to find out.
+    pub(crate) fn prepare_here() -> bool {
+        let before =
+            STATE.compare_exchange(UNKNOWN, UNDER_WAY, Ordering::Acquire, Ordering::Acquire);
+        if before.is_ok() {
+            register();
+        }
+        STATE.load(Ordering::Acquire) == READY
+    }
+
     #[inline(always)]
-    pub(in super::super) fn light() {
+    pub(crate) fn light() {
         compiler_fence(Ordering::SeqCst);
     }
 
     #[cold]
-    pub(in super::super) fn heavy() {
+    pub(crate) fn heavy() {
         if membarrier(PRIVATE_EXPEDITED) {
             return;
         }
@@ -92,9 +103,13 @@ mod imp {
         false
     }
 
-    pub(in super::super) fn light() {}
+    pub(crate) fn prepare_here() -> bool {
+        false
+    }
 
-    pub(in super::super) fn heavy() {
+    pub(crate) fn light() {}
+
+    pub(crate) fn heavy() {
         unreachable!("used only when it is ready");
     }
 }
@@ -109,11 +124,15 @@ mod imp {
         true
     }
 
-    pub(in super::super) fn light() {
+    pub(crate) fn prepare_here() -> bool {
+        true
+    }
+
+    pub(crate) fn light() {
         fence(Ordering::SeqCst);
     }
 
-    pub(in super::super) fn heavy() {
+    pub(crate) fn heavy() {
         fence(Ordering::SeqCst);
     }
 }

@@ -28,7 +28,7 @@ mod interval;
 mod keeper;
 #[cfg(all(test, loom))]
 mod loom_tests;
-mod membarrier;
+pub(crate) mod membarrier;
 mod owner_count;
 mod owner_lock;
 mod queue;

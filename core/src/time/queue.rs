@@ -59,6 +59,8 @@ pub(crate) struct TimerQueue {
     unpark: Box<dyn Fn() + Send + Sync>,
     refs: OwnerCount,
     earliest: AtomicU64,
+    /// Nothing is published through it: the standard library's in models too.
+    tells_own: std::sync::atomic::AtomicBool,
     state: CachePadded<OwnerLock<State>>,
 }
 
@@ -74,6 +76,12 @@ impl TimerQueue {
     /// Whether there is no timer at all. No lock is taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.earliest.load(Ordering::Relaxed) == NEVER
+    }
+
+    /// Whether `unpark` is called also if it is the waiter that lowers the earliest deadline, because
+    /// somebody else waits for it too.
+    pub(crate) fn tell_own(&self, tell: bool) {
+        self.tells_own.store(tell, Ordering::Relaxed);
     }
 
     pub(super) fn clock(&self) -> &Clock {
@@ -179,6 +187,10 @@ impl TimerQueue {
         }
         self.earliest.store(tick, Ordering::Release);
         if here {
+            if self.tells_own.load(Ordering::Relaxed) {
+                drop(state);
+                (self.unpark)();
+            }
             return;
         }
         match state.keeper.as_ref().map(Keeper::waker) {
@@ -305,6 +317,7 @@ impl OwnedTimers {
             unpark: Box::new(unpark),
             refs: OwnerCount::new(),
             earliest: AtomicU64::new(NEVER),
+            tells_own: std::sync::atomic::AtomicBool::new(false),
             state: CachePadded::new(OwnerLock::new(State {
                 wheel: Wheel::new(),
                 keeper: None,
