@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from harness.model import Batch, Program, Server, Suite, Traced, Workload
 from harness.process import can_trace
 
-from . import ROOT, Settings, locked_version, own_version
+from . import ROOT, Settings, locked_version, own_version, policies
 
 OURS, PEER, UNSTABLE = "libruntime", "tokio", "tokio-unstable"
 PEERS = (PEER, UNSTABLE, "smol", "async-std")
@@ -146,7 +146,7 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
         )
         for workers in OTHER_WORKERS
     )
-    return (main, *others, counts(settings))
+    return (main, *others, policies.suite(settings), counts(settings))
 
 
 def timed(line: Line, settings: Settings, workers: int | None = None) -> Workload:

@@ -6,6 +6,7 @@ mod echo;
 mod grow;
 mod idle;
 mod memory;
+mod policy;
 mod remote;
 mod spawn;
 mod switch;
@@ -71,7 +72,45 @@ fn table<C: Candidate>() -> Vec<(&'static str, Workload<C>)> {
 
 /// Workloads for what only this project's runtime has.
 fn ours() -> Vec<(&'static str, Workload<Ours>)> {
-    vec![]
+    use libruntime_core::runtime::Policy;
+    vec![
+        ("critical-fifo", |_, settings| {
+            policy::critical(Policy::Fifo, settings)
+        }),
+        ("critical-priority", |_, settings| {
+            policy::critical(Policy::priority(), settings)
+        }),
+        ("share-fifo", |_, settings| {
+            policy::share(Policy::Fifo, settings)
+        }),
+        ("share-fair", |_, settings| {
+            policy::share(Policy::fair(), settings)
+        }),
+        ("yield-fifo", |_, settings| {
+            policy::yields(Policy::Fifo, settings)
+        }),
+        ("yield-lifo", |_, settings| {
+            policy::yields(Policy::Lifo, settings)
+        }),
+        ("yield-priority", |_, settings| {
+            policy::yields(Policy::priority(), settings)
+        }),
+        ("yield-fair", |_, settings| {
+            policy::yields(Policy::fair(), settings)
+        }),
+        ("join-fifo", |_, settings| {
+            policy::joins(Policy::Fifo, settings)
+        }),
+        ("join-lifo", |_, settings| {
+            policy::joins(Policy::Lifo, settings)
+        }),
+        ("join-priority", |_, settings| {
+            policy::joins(Policy::priority(), settings)
+        }),
+        ("join-fair", |_, settings| {
+            policy::joins(Policy::fair(), settings)
+        }),
+    ]
 }
 
 /// The workload of that name.

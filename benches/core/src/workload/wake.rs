@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_micros(300);
 const BLOCK: Duration = Duration::from_millis(10);
 
 /// A task that notes how late it was polled after each wake.
-struct Sleeper {
+pub(super) struct Sleeper {
     waker: AtomicWaker,
     base: Instant,
     /// When the wake was made, in ns since `base`; 0 once the task has seen it.
@@ -28,7 +28,7 @@ struct Sleeper {
 }
 
 impl Sleeper {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             waker: AtomicWaker::new(),
             base: Instant::now(),
@@ -42,7 +42,7 @@ impl Sleeper {
         self.base.elapsed().as_nanos() as u64
     }
 
-    fn sleep(self: Arc<Self>) -> impl Future<Output = ()> + Send {
+    pub(super) fn sleep(self: Arc<Self>) -> impl Future<Output = ()> + Send {
         poll_fn(move |context| {
             self.waker.register(context.waker());
             let woken_at = self.woken_at.swap(0, Ordering::AcqRel);
@@ -62,7 +62,7 @@ impl Sleeper {
     }
 
     /// Wakes again and again for the settings' window, each time after a pause, then lets the task end.
-    fn keep_waking(&self, settings: &Settings) {
+    pub(super) fn keep_waking(&self, settings: &Settings) {
         let start = Instant::now();
         while start.elapsed() < settings.window() {
             std::thread::sleep(PAUSE);
@@ -75,7 +75,7 @@ impl Sleeper {
         self.waker.wake();
     }
 
-    fn report(&self) {
+    pub(super) fn report(&self) {
         let mut late = self.late.lock().expect("nothing panics under this lock");
         report_percentiles(&mut late);
     }
