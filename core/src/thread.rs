@@ -34,7 +34,7 @@ impl ThreadOptions {
     /// `body` returns when nothing of the user's is left to run.
     ///
     /// The host's signal handlers keep running on the host's threads: the new thread blocks every
-    /// signal that the kernel may deliver to any thread.
+    /// signal that the kernel may deliver to any thread, except while it starts a program.
     ///
     /// # Errors
     /// `InvalidInput` if the thread can not have its name; what the system says.

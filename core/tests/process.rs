@@ -14,33 +14,31 @@ fn runtime() -> Runtime {
     Builder::new().worker_threads(2).build().unwrap()
 }
 
-/// Runs each test in `block_on`, in a task, and on an event loop.
+/// Runs each test in `block_on`, in a task, and on an event loop that has no runtime.
 macro_rules! in_homes {
-    ($($name:ident = $body:path;)*) => {
+    ($($name:ident;)*) => {
         $(mod $name {
             use super::*;
-            #[test] fn block_on() { runtime().block_on($body()).unwrap() }
+            #[test] fn block_on() { runtime().block_on(super::$name()).unwrap() }
             #[test] fn task() {
                 let runtime = runtime();
-                runtime.block_on(runtime.spawn($body())).unwrap().unwrap();
+                runtime.block_on(runtime.spawn(super::$name())).unwrap().unwrap();
             }
             #[test] fn event_loop() {
-                let (el, runtime) = (EventLoop::new().unwrap(), runtime());
-                el.set_runtime(Some(runtime.handle().clone()));
-                el.block_on($body()).unwrap();
+                EventLoop::new().unwrap().block_on(super::$name()).unwrap();
             }
         })*
     };
 }
 
 in_homes! {
-    output_and_status_are_told = output_and_status;
-    pipes_carry_both_ways = cat;
-    large_output_does_not_stop_the_child = large_output;
-    killed_child_has_ended_by_a_signal = kill;
-    wait_can_be_given_up_and_repeated = wait_again;
-    failure_to_start_says_why = failures;
-    children_hear_signals = signal_mask;
+    output_and_status_are_told;
+    pipes_carry_both_ways;
+    large_output_does_not_stop_the_child;
+    killed_child_has_ended_by_a_signal;
+    wait_can_be_given_up_and_repeated;
+    failure_to_start_says_why;
+    children_hear_signals;
 }
 
 fn sh(script: &str) -> Command {
@@ -49,7 +47,7 @@ fn sh(script: &str) -> Command {
     command
 }
 
-async fn output_and_status() {
+async fn output_and_status_are_told() {
     let mut command = sh("cat; echo out; echo err >&2; exit 3");
     command.env("X", "1").current_dir("/");
     let output = command.output().await.unwrap();
@@ -69,7 +67,7 @@ async fn output_and_status() {
     assert!(!status.status().await.unwrap().success());
 }
 
-async fn cat() {
+async fn pipes_carry_both_ways() {
     let mut child = Command::new("cat")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -96,7 +94,7 @@ async fn cat() {
     assert_eq!(child.id(), None);
 }
 
-async fn large_output() {
+async fn large_output_does_not_stop_the_child() {
     let script =
         "head -c 300000 /dev/zero >&2; head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2";
     let output = sh(script).output().await.unwrap();
@@ -106,7 +104,7 @@ async fn large_output() {
     );
 }
 
-async fn kill() {
+async fn killed_child_has_ended_by_a_signal() {
     use std::os::unix::process::ExitStatusExt;
     let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
     assert!(child.try_wait().unwrap().is_none());
@@ -119,7 +117,7 @@ async fn kill() {
     );
 }
 
-async fn wait_again() {
+async fn wait_can_be_given_up_and_repeated() {
     let mut child = sh("read line; exit 7")
         .stdin(Stdio::piped())
         .spawn()
@@ -138,7 +136,7 @@ async fn wait_again() {
     assert_eq!(child.wait().await.unwrap().code(), Some(7));
 }
 
-async fn failures() {
+async fn failure_to_start_says_why() {
     let error = Command::new("/no/such/program").spawn().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.to_string().contains("/no/such/program"), "{error}");
@@ -155,7 +153,7 @@ async fn failures() {
 }
 
 /// Threads of a runtime block signals; what they start must not.
-async fn signal_mask() {
+async fn children_hear_signals() {
     let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let output = Command::new("grep")
         .args(["SigBlk", "/proc/self/status"])

@@ -20,7 +20,8 @@
 //! handler that was there before. The system's default action does not happen meanwhile. With the last
 //! listener the disposition that was there before comes back, unless somebody else has set another one
 //! in the meantime: that one stays, and as it may call ours, ours stays able to pass the signal on. A
-//! handler that is set after ours and does not call it makes the listeners deaf.
+//! handler that is set after ours and does not call it makes the listeners deaf. Of the flags and the mask
+//! that the former handler was set with none is kept while it is called by ours.
 //!
 //! The runtime's own threads block signals: it is the host's threads that are interrupted. A signal
 //! that all of them block is not delivered.
