@@ -13,6 +13,12 @@ pub struct LoopHandle {
     shared: Arc<Shared>,
 }
 
+// A panic of foreign code ends before it could leave anything of the loop half done.
+impl std::panic::UnwindSafe for LoopHandle {}
+impl std::panic::RefUnwindSafe for LoopHandle {}
+impl std::panic::UnwindSafe for KeepAlive {}
+impl std::panic::RefUnwindSafe for KeepAlive {}
+
 impl LoopHandle {
     pub(super) fn new(shared: Arc<Shared>) -> LoopHandle {
         LoopHandle { shared }

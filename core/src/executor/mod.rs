@@ -9,6 +9,8 @@ mod front;
 mod idle;
 mod lookout;
 #[cfg(all(test, loom))]
+mod loom_queue;
+#[cfg(all(test, loom))]
 mod loom_tests;
 mod ordered;
 mod parker;

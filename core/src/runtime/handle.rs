@@ -17,6 +17,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Handle(SharedRef);
 
+// A panic of foreign code ends before it could leave anything of the runtime half done.
+impl std::panic::UnwindSafe for Handle {}
+impl std::panic::RefUnwindSafe for Handle {}
+
 impl Handle {
     pub(crate) fn new(shared: SharedRef) -> Handle {
         Handle(shared)

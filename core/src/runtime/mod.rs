@@ -18,6 +18,8 @@ mod handle;
 mod lifecycle;
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, loom))]
+mod loom_workers;
 mod policy;
 
 pub use block_on::EnterError;
@@ -46,6 +48,10 @@ pub struct Runtime {
     handle: Handle,
     threads: Arc<Threads>,
 }
+
+// As for `Handle`.
+impl std::panic::UnwindSafe for Runtime {}
+impl std::panic::RefUnwindSafe for Runtime {}
 
 impl Runtime {
     /// A runtime with default settings: see [`Builder`].

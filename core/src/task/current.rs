@@ -51,6 +51,7 @@ pub(super) unsafe fn enter_drop<'a>(task: TaskPtr) -> Entered<'a> {
 }
 
 /// No task's code runs here as long as the guard lives, but for what is polled meanwhile.
+#[cfg(not(loom))]
 pub(crate) fn outside() -> Entered<'static> {
     Entered {
         after: CURRENT.with(|current| current.replace(ptr::null())),

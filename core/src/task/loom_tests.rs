@@ -192,6 +192,55 @@ fn loom_task_shutdown_races_with_a_wake() {
 }
 
 #[test]
+fn loom_task_join_handle_drop_races_with_a_wake() {
+    loom::model(|| {
+        let bench = Bench::new();
+        let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+        let drops = Arc::new(AtomicUsize::new(0));
+        let mut handle = waiting(&bench, flag.clone(), slot.clone(), drops.clone());
+        bench.run();
+        let waker: Waker = slot.lock().take().unwrap();
+        flag.store(1, Ordering::Relaxed);
+        let other = bench.clone();
+        let waking = thread::spawn(move || {
+            waker.wake();
+            other.run();
+        });
+        // The join waker goes with the handle or with the task, and the task with the last of them.
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        let polled = std::pin::Pin::new(&mut handle).poll(&mut cx);
+        drop((polled, handle));
+        waking.join().unwrap();
+        drop(slot.lock().take());
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+        assert!(bench.0.1.lock().is_empty());
+    });
+}
+
+#[test]
+fn loom_task_abort_races_with_a_wake_and_another_abort() {
+    loom::model(|| {
+        let bench = Bench::new();
+        let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+        let drops = Arc::new(AtomicUsize::new(0));
+        let handle = waiting(&bench, flag, slot.clone(), drops.clone());
+        bench.run();
+        let waker: Waker = slot.lock().take().unwrap();
+        let abort = handle.abort_handle();
+        let waking = thread::spawn(move || waker.wake());
+        let aborting = thread::spawn(move || abort.abort());
+        handle.abort();
+        waking.join().unwrap();
+        aborting.join().unwrap();
+        assert_eq!(bench.0.0.lock().len(), 1, "queued once");
+        bench.run();
+        assert!(handle.is_finished());
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+        assert!(block_on_thread(handle).unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
 fn loom_task_release_stack_keeps_every_task() {
     loom::model(|| {
         let released = Arc::new(Released::new());

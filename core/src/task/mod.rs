@@ -36,6 +36,7 @@ mod yield_now;
 pub use crate::event_loop::spawn_local;
 pub use builder::Builder;
 pub(crate) use cell::{Header, TaskPtr};
+#[cfg(not(loom))]
 pub(crate) use current::outside;
 pub use current::{id, name, try_id};
 pub use id::Id;
