@@ -27,6 +27,8 @@ def dot_plot(title: str, ours: str, peer: str, rows: Sequence[Row]) -> str:
     values = [ratio for row in rows for ratio in row.ratios.values()] + [0.5, 2.0]
     low, high = math.floor(math.log2(min(values))), math.ceil(math.log2(max(values)))
     height = TOP + ROW * len(rows) + BOTTOM
+    # Labels need room: of a wide range only each second or third doubling has one.
+    step = math.ceil((high - low) / 14)
 
     def x(ratio: float) -> float:
         return LABEL + (math.log2(ratio) - low) / (high - low) * (WIDTH - LABEL - 24)
@@ -47,7 +49,9 @@ def dot_plot(title: str, ours: str, peer: str, rows: Sequence[Row]) -> str:
             f'<line x1="{at:.1f}" y1="{TOP - 6}" x2="{at:.1f}" y2="{height - BOTTOM + 4}" '
             f'stroke="{"#333" if strong else "#ddd"}" stroke-width="{1.5 if strong else 1}"/>'
         )
-        out.append(f'<text x="{at:.1f}" y="{height - 14}" text-anchor="middle" fill="#555">{2.0**power:g}</text>')
+        if power % step == 0:
+            label = f"{2**power:g}" if power >= 0 else f"1/{2**-power:g}"
+            out.append(f'<text x="{at:.1f}" y="{height - 14}" text-anchor="middle" fill="#555">{label}</text>')
     for i, row in enumerate(rows):
         y = TOP + ROW * i + ROW / 2
         out.append(f'<text x="{LABEL - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(row.label)}</text>')
