@@ -20,7 +20,7 @@ mod real {
     pub(in super::super) use crate::context::Driver;
     pub(in super::super) use crate::reactor::{Handle as ReactorHandle, Reactor};
 
-    /// OwnedTimers that, fired together, show that a worker has many: its next wait for timers then ends
+    /// Timers that, fired together, show that a worker has many: its next wait for timers then ends
     /// [`REST`] later at the earliest, so that it serves several again. A wait costs more than a
     /// timer does; fewer timers are served to the microsecond.
     const DENSE: usize = 8;

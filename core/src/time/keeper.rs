@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::queue::TimerQueue;
 #[cfg(not(loom))]
-use super::queue::TimerRef;
+use super::reference::TimerRef;
 
 /// Part of a closed queue's state, under its lock.
 pub(super) struct Keeper {

@@ -1,7 +1,8 @@
 //! Models of a queue of timers: its waiter, the futures in it, and others that come by.
 
 use super::entry::{Entry, FIRED, IDLE};
-use super::queue::{OwnedTimers, TimerQueue, TimerRef};
+use super::queue::TimerQueue;
+use super::reference::{OwnedTimers, TimerRef};
 use crate::shim::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;

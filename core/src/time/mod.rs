@@ -1,6 +1,6 @@
 //! Waiting for time to pass: [`sleep`], [`interval`], [`timeout`].
 //!
-//! OwnedTimers stand in a hierarchical wheel with a tick of 8.192 µs. A deadline is rounded up to a
+//! Timers stand in a hierarchical wheel with a tick of 8.192 µs. A deadline is rounded up to a
 //! tick and the present is rounded down, so nothing is ever early. Each worker of a runtime has a
 //! wheel, and so has each event loop; a [`Sleep`] belongs to the one of the thread that polls it
 //! first. Setting and cancelling take constant time, without a lock or an allocation as long as a
@@ -32,6 +32,7 @@ pub(crate) mod membarrier;
 mod owner_count;
 mod owner_lock;
 mod queue;
+mod reference;
 #[cfg(not(loom))]
 mod sleep;
 #[cfg(not(loom))]
@@ -42,7 +43,8 @@ pub(crate) mod wheel;
 #[cfg(not(loom))]
 pub use interval::{Interval, MissedTickBehavior, interval, interval_at};
 pub(crate) use membarrier::prepare as prepare_fences;
-pub(crate) use queue::{OwnedTimers, TimerQueue};
+pub(crate) use queue::TimerQueue;
+pub(crate) use reference::OwnedTimers;
 #[cfg(not(loom))]
 pub use sleep::{Sleep, sleep, sleep_until};
 #[cfg(not(loom))]

@@ -22,10 +22,7 @@
 //! and ends when there is none.
 
 use std::fmt;
-use std::mem::ManuallyDrop;
-use std::ops::Deref;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -38,7 +35,7 @@ use super::owner_count::OwnerCount;
 use super::owner_lock::{Guard, OwnerLock};
 use super::wake_batch::WakeBatch;
 use super::wheel::Wheel;
-use crate::shim::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::shim::sync::atomic::{AtomicU64, Ordering};
 
 /// No deadline at all.
 const NEVER: u64 = u64::MAX;
@@ -57,7 +54,7 @@ pub(super) struct State {
 pub(crate) struct TimerQueue {
     clock: Clock,
     unpark: Box<dyn Fn() + Send + Sync>,
-    refs: OwnerCount,
+    pub(super) refs: OwnerCount,
     earliest: AtomicU64,
     /// Nothing is published through it: the standard library's in models too.
     tells_own: std::sync::atomic::AtomicBool,
@@ -65,6 +62,20 @@ pub(crate) struct TimerQueue {
 }
 
 impl TimerQueue {
+    pub(super) fn new(unpark: Box<dyn Fn() + Send + Sync>) -> TimerQueue {
+        TimerQueue {
+            clock: Clock::new(),
+            unpark,
+            refs: OwnerCount::new(),
+            earliest: AtomicU64::new(NEVER),
+            tells_own: std::sync::atomic::AtomicBool::new(false),
+            state: CachePadded::new(OwnerLock::new(State {
+                wheel: Wheel::new(),
+                keeper: None,
+            })),
+        }
+    }
+
     /// The waiter: when it has to [`process`](Self::process) again. No lock is taken.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self.earliest.load(Ordering::Acquire) {
@@ -130,9 +141,11 @@ impl TimerQueue {
         }
     }
 
+    /// Ends the waiter's time.
+    ///
     /// # Safety
-    /// As for [`OwnedTimers::close`], and called once.
-    unsafe fn close(&self) {
+    /// As for [`OwnedTimers::close`](super::reference::OwnedTimers::close), and called once.
+    pub(super) unsafe fn close(&self) {
         // SAFETY: by the caller's promise. The caller's own reference is the `&self`.
         unsafe { self.refs.disown() };
         // SAFETY: this thread need not be the waiter.
@@ -302,126 +315,10 @@ impl fmt::Debug for TimerQueue {
     }
 }
 
-/// A waiter's queue, for as long as there is the waiter.
-pub(crate) struct OwnedTimers {
-    queue: TimerRef,
-    closed: AtomicBool,
-}
-
-impl OwnedTimers {
-    /// A queue whose waiter is woken by `unpark`, which may be called by any thread, and holds no
-    /// lock that is held while the queue is used.
-    pub(crate) fn new(unpark: impl Fn() + Send + Sync + 'static) -> OwnedTimers {
-        let queue = Box::new(TimerQueue {
-            clock: Clock::new(),
-            unpark: Box::new(unpark),
-            refs: OwnerCount::new(),
-            earliest: AtomicU64::new(NEVER),
-            tells_own: std::sync::atomic::AtomicBool::new(false),
-            state: CachePadded::new(OwnerLock::new(State {
-                wheel: Wheel::new(),
-                keeper: None,
-            })),
-        });
-        OwnedTimers {
-            queue: TimerRef(NonNull::from(Box::leak(queue))),
-            closed: AtomicBool::new(false),
-        }
-    }
-
-    /// Ends the waiter's time: from now on a keeper serves what is left, and what comes. Dropping this
-    /// does the same.
-    ///
-    /// # Safety
-    /// Called by the waiter, or after what it did last; nobody is the waiter afterwards.
-    pub(crate) unsafe fn close(&self) {
-        if !self.closed.swap(true, Ordering::Relaxed) {
-            // SAFETY: by the caller's promise, and once.
-            unsafe { self.queue.close() };
-        }
-    }
-}
-
-impl Drop for OwnedTimers {
-    fn drop(&mut self) {
-        // SAFETY: whoever was the waiter had a borrow of this, or has one no more.
-        unsafe { self.close() };
-    }
-}
-
-impl Deref for OwnedTimers {
-    type Target = TimerQueue;
-
-    #[inline]
-    fn deref(&self) -> &TimerQueue {
-        &self.queue
-    }
-}
-
-/// A counted pointer to a [`TimerQueue`].
-pub(crate) struct TimerRef(NonNull<TimerQueue>);
-
-// SAFETY: a queue is used from any thread; its count is kept for that.
-unsafe impl Send for TimerRef {}
-// SAFETY: as above.
-unsafe impl Sync for TimerRef {}
-
-const _: () = {
-    const fn shared<T: Send + Sync>() {}
-    shared::<TimerQueue>();
-};
-
-impl TimerRef {
-    /// Another reference to a queue.
-    ///
-    /// # Safety
-    /// `here` is true.
-    #[inline]
-    pub(crate) unsafe fn to(queue: &TimerQueue, here: bool) -> TimerRef {
-        // SAFETY: by the caller's promise; the queue is there, so somebody has a reference.
-        unsafe { queue.refs.take(here) };
-        TimerRef(NonNull::from(queue))
-    }
-
-    pub(super) fn is(&self, queue: &TimerQueue) -> bool {
-        std::ptr::eq(self.0.as_ptr(), queue)
-    }
-
-    /// Gives the reference back. Dropping it is the same as with `false`.
-    ///
-    /// # Safety
-    /// `here` is true.
-    #[inline]
-    pub(crate) unsafe fn give_back(self, here: bool) {
-        let pointer = ManuallyDrop::new(self).0;
-        // SAFETY: the reference is still counted; `here` is the caller's promise.
-        if unsafe { pointer.as_ref().refs.give(here) } {
-            // SAFETY: it was the last one, and the pointer came from a box.
-            drop(unsafe { Box::from_raw(pointer.as_ptr()) });
-        }
-    }
-}
-
-impl Deref for TimerRef {
-    type Target = TimerQueue;
-
-    #[inline]
-    fn deref(&self) -> &TimerQueue {
-        // SAFETY: the reference keeps it alive.
-        unsafe { self.0.as_ref() }
-    }
-}
-
-impl Drop for TimerRef {
-    fn drop(&mut self) {
-        // SAFETY: the field is not used again, and `false` is always allowed.
-        unsafe { TimerRef(self.0).give_back(false) };
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::super::entry::FIRED;
+    use super::super::reference::OwnedTimers;
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;

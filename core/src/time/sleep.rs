@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::clock;
 use super::entry::{Entry, FIRED, IDLE, LINKED};
-use super::queue::TimerRef;
+use super::reference::TimerRef;
 use crate::context;
 use crate::task::coop;
 
