@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use libruntime_core::event_loop::EventLoop;
-use libruntime_core::net::{TcpListener, TcpStream};
+use libruntime_core::net::unix::{UnixDatagram, UnixListener, UnixStream, pipe};
+use libruntime_core::net::{TcpListener, TcpStream, UdpSocket};
 use libruntime_core::reactor::Interest;
 use libruntime_core::runtime::Builder;
 use libruntime_core::time::timeout;
@@ -143,6 +144,64 @@ fn a_listener_outlives_the_lack_of_descriptors() {
         .expect("entered");
 }
 
+fn every_kind_of_socket_leaves_nothing_behind() {
+    let before = open_descriptors();
+    let path = std::env::temp_dir().join(format!("libruntime-fds-{}", std::process::id()));
+    let runtime = Builder::new().worker_threads(2).build().expect("a runtime");
+    runtime
+        .block_on(async {
+            for _ in 0..20 {
+                let listener = UnixListener::bind(&path).expect("bound");
+                let mut client = UnixStream::connect(&path).await.expect("connected");
+                let (server, _) = listener.accept().await.expect("accepted");
+                assert!(future::poll_once(client.read(&mut [0; 1])).await.is_none());
+                drop(server.into_split());
+                let (_one, _other) = UnixDatagram::pair().expect("a pair");
+                let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+                assert!(future::poll_once(udp.recv(&mut [0; 1])).await.is_none());
+                let (_sender, mut receiver) = pipe::pipe().expect("a pipe");
+                assert!(
+                    future::poll_once(receiver.read(&mut [0; 1]))
+                        .await
+                        .is_none()
+                );
+                let gone = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+                let address = gone.local_addr().expect("an address");
+                drop(gone);
+                assert!(TcpStream::connect(address).await.is_err());
+                let looked_up = future::poll_once(TcpStream::connect("localhost:1"));
+                drop(looked_up.await);
+                std::fs::remove_file(&path).expect("removed");
+                assert!(UnixListener::bind(path.join("below")).is_err());
+                assert!(UnixStream::connect(&path).await.is_err());
+                assert!(UdpSocket::bind("203.0.113.1:0").await.is_err());
+            }
+        })
+        .expect("entered");
+    drop(runtime);
+    assert_eq!(open_descriptors(), before);
+}
+
+/// After the limit has been set.
+fn a_unix_listener_outlives_it_too() {
+    let path = std::env::temp_dir().join(format!("libruntime-emfile-{}", std::process::id()));
+    let runtime = Builder::new().worker_threads(2).build().expect("a runtime");
+    runtime
+        .block_on(async {
+            let listener = UnixListener::bind(&path).expect("bound");
+            assert!(future::poll_once(listener.accept()).await.is_none());
+            let _client = UnixStream::connect(&path).await.expect("connected");
+            let taken = take_all();
+            let none = timeout(Duration::from_millis(30), listener.accept()).await;
+            assert!(none.is_err());
+            assert!((1..=4).contains(&listener.stalls()));
+            drop(taken);
+            listener.accept().await.expect("accepted at last");
+        })
+        .expect("entered");
+    std::fs::remove_file(path).expect("removed");
+}
+
 fn a_loop_that_can_not_be_made_leaves_nothing_behind() {
     let before = open_descriptors();
     let mut taken = take_all();
@@ -160,6 +219,8 @@ fn a_loop_that_can_not_be_made_leaves_nothing_behind() {
 fn descriptors_are_accounted_for() {
     dropping_an_event_loop_closes_its_descriptors();
     ten_thousand_connections_leave_nothing_behind();
+    every_kind_of_socket_leaves_nothing_behind();
     a_listener_outlives_the_lack_of_descriptors();
+    a_unix_listener_outlives_it_too();
     a_loop_that_can_not_be_made_leaves_nothing_behind();
 }

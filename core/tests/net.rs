@@ -13,42 +13,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
-use libruntime_core::event_loop::EventLoop;
-use libruntime_core::net::{AsyncFd, TcpListener, TcpStream};
-use libruntime_core::runtime::{Builder, Runtime};
+use libruntime_core::net::{
+    AsyncFd, LookupError, ReadPlace, TcpListener, TcpSocket, TcpStream, lookup_host,
+};
+use libruntime_core::reactor::Interest;
 use libruntime_core::spawn;
 use libruntime_core::time::{sleep, timeout};
 
-fn runtime(workers: usize) -> Runtime {
-    Builder::new()
-        .worker_threads(workers)
-        .build()
-        .expect("a runtime")
-}
-
-/// Makes each function a test on one, two and four workers, and on an event loop.
-macro_rules! on_runtimes {
-    ($(async fn $name:ident() $body:block)*) => {
-        $(mod $name {
-            use super::*;
-            async fn body() $body
-            fn run(workers: usize) {
-                let runtime = runtime(workers);
-                let task = runtime.spawn(body());
-                runtime.block_on(task).expect("entered").expect("the task");
-            }
-            #[test] fn on_one_worker() { run(1) }
-            #[test] fn on_two_workers() { run(2) }
-            #[test] fn on_four_workers() { run(4) }
-            #[test] fn on_an_event_loop() {
-                let runtime = runtime(1);
-                let el = EventLoop::new().expect("a loop");
-                el.set_runtime(Some(runtime.handle().clone()));
-                el.block_on(body()).expect("blocked");
-            }
-        })*
-    };
-}
+#[macro_use]
+mod on_runtimes;
+use on_runtimes::runtime;
 
 async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
@@ -491,6 +465,216 @@ on_runtimes! {
         drop(server);
         assert_eq!(client.join().expect("joined"), "plain");
         drop(listener.into_std());
+    }
+
+    async fn one_connection_wakes_one_acceptor_who_passes_on_what_is_left() {
+        #[derive(Default)]
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (listener, address) = listener().await;
+        let counts: Vec<_> = (0..8).map(|_| Arc::new(Count::default())).collect();
+        let mut accepting: Vec<_> = counts.iter().map(|_| Some(Box::pin(listener.accept()))).collect();
+        for (count, accept) in counts.iter().zip(&mut accepting) {
+            let waker = Waker::from(count.clone());
+            let accept = accept.as_mut().expect("waits");
+            assert!(accept.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let woken = || counts.iter().map(|count| count.0.load(Ordering::Relaxed)).sum::<usize>();
+        let _client = TcpStream::connect(address).await.expect("connected");
+        while woken() == 0 {
+            libruntime_core::task::yield_now().await;
+        }
+        assert_eq!(woken(), 1);
+        // Each that gives up passes it on to the next, and nobody else.
+        for expected in 2..=8 {
+            accepting[expected - 2] = None;
+            assert_eq!(woken(), expected);
+            assert_eq!(counts[expected - 1].0.load(Ordering::Relaxed), 1);
+        }
+        accepting[7].take().expect("the last").await.expect("accepted");
+    }
+
+    async fn a_socket_is_set_up_before_it_is_used() {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuse_address(true).expect("set");
+        socket.set_reuse_port(true).expect("set");
+        assert!(socket.reuse_address().expect("got") && socket.reuse_port().expect("got"));
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+        let address = socket.local_addr().expect("an address");
+        let again = TcpSocket::new_v4().expect("a socket");
+        assert_eq!(again.bind(address).expect_err("in use").kind(), ErrorKind::AddrInUse);
+        let listener = socket.listen(16).expect("listening");
+        let client = TcpSocket::new_v4().expect("a socket");
+        client.set_send_buffer_size(50_000).expect("set");
+        assert!(client.send_buffer_size().expect("got") >= 50_000);
+        client.set_recv_buffer_size(50_000).expect("set");
+        assert!(client.recv_buffer_size().expect("got") >= 50_000);
+        client.set_nodelay(true).expect("set");
+        assert!(client.nodelay().expect("got"));
+        client.set_keepalive(true).expect("set");
+        assert!(client.keepalive().expect("got"));
+        client.set_linger(Some(Duration::from_secs(1))).expect("set");
+        assert_eq!(client.linger().expect("got"), Some(Duration::from_secs(1)));
+        client.set_tos_v4(0x10).expect("set");
+        assert_eq!(client.tos_v4().expect("got"), 0x10);
+        client.bind("127.0.0.1:0".parse().expect("an address")).expect("bound");
+        let from = client.local_addr().expect("an address");
+        let (client, server) = future::zip(client.connect(address), listener.accept()).await;
+        let (client, (_, peer)) = (client.expect("connected"), server.expect("accepted"));
+        assert_eq!((client.local_addr().expect("an address"), peer), (from, from));
+        assert!(client.nodelay().expect("got"));
+        drop(listener);
+        let error = TcpSocket::new_v4().expect("a socket").connect(address).await.expect_err("gone");
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let six = "[::1]:1".parse().expect("an address");
+        let error = TcpSocket::new_v4().expect("a socket").connect(six).await.expect_err("other family");
+        assert!(error.raw_os_error().is_some(), "{error}");
+        let fd = std::os::fd::OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").expect("bound"));
+        assert!(TcpSocket::from_owned_fd(fd).expect("taken over").bind(address).is_err());
+    }
+
+    async fn a_stream_is_split_for_two_tasks_and_put_together_again() {
+        let (a, mut b) = pair().await;
+        let peer = a.peer_addr().expect("a peer");
+        let (mut reader, mut writer) = a.into_split();
+        assert_eq!(reader.stream().peer_addr().expect("a peer"), peer);
+        assert_eq!(writer.stream().peer_addr().expect("a peer"), peer);
+        let reading = spawn(async move {
+            let mut buffer = [0; 4];
+            reader.read_exact(&mut buffer).await.expect("read");
+            (reader, buffer)
+        });
+        writer.write_all(b"ping").await.expect("written");
+        let mut buffer = [0; 4];
+        b.read_exact(&mut buffer).await.expect("read");
+        b.write_all(b"pong").await.expect("written");
+        let (reader, back) = reading.await.expect("the reader");
+        assert_eq!((&buffer, &back), (b"ping", b"pong"));
+        let mut a = writer.reunite(reader).expect("one stream");
+        a.write_all(b"more").await.expect("the direction is open");
+        let (mut reader, mut writer) = a.split();
+        writer.close().await.expect("closed");
+        b.read_exact(&mut buffer).await.expect("read");
+        assert_eq!(b.read(&mut buffer).await.expect("read"), 0);
+        drop(b);
+        assert_eq!(reader.read(&mut buffer).await.expect("read"), 0);
+    }
+
+    async fn streams_peek_and_tell_what_they_are_ready_for() {
+        let (a, b) = pair().await;
+        let mut buffer = [0; 8];
+        assert_eq!(b.try_read(&mut buffer).expect_err("nothing").kind(), ErrorKind::WouldBlock);
+        let both = Interest::READ | Interest::WRITE;
+        assert!(b.ready(both).await.expect("writable").is_writable());
+        assert!(future::poll_once(b.ready(Interest::READ)).await.is_none());
+        assert!(future::poll_once(b.peek(&mut buffer)).await.is_none());
+        a.try_write(b"abc").expect("written");
+        assert_eq!(b.peek(&mut buffer).await.expect("seen"), 3);
+        assert!(b.ready(Interest::READ).await.expect("readable").is_readable());
+        assert_eq!(b.try_io(Interest::READ, || b.try_read(&mut buffer)).expect("read"), 3);
+        for wrong in [Interest::NONE, Interest::PRIORITY, both | Interest::PRIORITY] {
+            let error = b.ready(wrong).await.expect_err("not to be waited for");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+        a.set_ttl(9).expect("set");
+        assert_eq!(a.ttl().expect("got"), 9);
+    }
+
+    async fn a_name_that_does_not_resolve_says_so() {
+        let error = lookup_host("no-such-name.invalid:80").await.err().expect("no such name");
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<LookupError>());
+        let lookup = inner.expect("it is about the name");
+        assert_eq!(lookup.host(), "no-such-name.invalid");
+        assert!(lookup.is_not_found() != lookup.is_temporary() || !lookup.is_temporary());
+        assert_eq!(lookup.is_not_found(), error.kind() == ErrorKind::NotFound);
+        assert!(error.to_string().contains("\"no-such-name.invalid\" does not resolve"), "{error}");
+        let error = lookup_host(("zero\0byte", 80)).await.err().expect("nonsense");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let error = lookup_host("no port").await.err().expect("nonsense");
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        let found: Vec<_> = lookup_host(("127.0.0.1", 5)).await.expect("a literal").collect();
+        assert_eq!(found, ["127.0.0.1:5".parse().expect("an address")]);
+        // Dropped while a thread is at it.
+        for _ in 0..20 {
+            drop(future::poll_once(lookup_host("localhost:1")).await);
+        }
+    }
+
+    async fn any_descriptor_is_waited_for_and_tried() {
+        let (ours, mut other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let ours = AsyncFd::try_new(ours).expect("taken over");
+        let mut buffer = [0; 8];
+        let mut guard = ours.readable().await.expect("worth an attempt");
+        assert!(guard.try_io(|mut io| io.read(&mut buffer)).is_none());
+        assert!(future::poll_once(ours.readable()).await.is_none());
+        let mut guard = ours.ready(Interest::READ | Interest::WRITE).await.expect("ready");
+        assert!(guard.ready().is_writable() && !guard.ready().is_readable());
+        let written = guard.try_io(|mut io| io.write(b"out")).expect("no wait");
+        assert_eq!(written.expect("written"), 3);
+        guard.clear_ready_matching(Interest::READ).expect("registered");
+        ours.writable().await.expect("still writable");
+        other.write_all(b"in").expect("written");
+        let mut guard = ours.readable().await.expect("readable");
+        let read = guard.try_io(|mut io| io.read(&mut buffer)).expect("no wait");
+        assert_eq!(read.expect("read"), 2);
+        let error = ours.try_io(Interest::READ, |mut io| io.read(&mut buffer)).expect_err("empty");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        drop(other);
+        let guard = ours.readable().await.expect("the end");
+        assert!(guard.ready().is_readable());
+        drop(ours.into_inner());
+    }
+
+    async fn a_file_can_not_be_waited_for() {
+        let open = || std::fs::File::open("/proc/self/exe").expect("opened");
+        let (file, error) = AsyncFd::try_new(open()).expect_err("a file").into_parts();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        // Reading it never blocks, so that alone is no error; waiting is.
+        let file = AsyncFd::new_owned(file);
+        let read = poll_fn(|cx| file.poll_read_with(cx, |mut io| io.read(&mut [0; 4]))).await;
+        assert_eq!(read.expect("read"), 4);
+        let mut guard = file.readable().await.expect("nothing speaks against it");
+        let error = guard.clear_ready().expect_err("a file");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("a file or a directory"), "{error}");
+        let error = AsyncFd::try_new(-1).expect_err("none").into_parts().1;
+        assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+
+    async fn a_place_that_is_given_up_keeps_no_waker() {
+        struct Nothing;
+        impl std::task::Wake for Nothing {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (ours, mut other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("set");
+        let ours = Arc::new(AsyncFd::new(ours));
+        let places: Vec<_> = (0..3).map(|_| ReadPlace::new(&ours)).collect();
+        assert!(places.iter().all(|place| place.is_of(&ours)));
+        let wake = Arc::new(Nothing);
+        let waker = Waker::from(wake.clone());
+        let read = |place: &ReadPlace<_>, cx: &mut Context<'_>| {
+            place.poll_read_with(cx, |mut io: &std::os::unix::net::UnixStream| io.read(&mut [0; 1]))
+        };
+        for place in &places {
+            for _ in 0..2 {
+                assert!(read(place, &mut Context::from_waker(&waker)).is_pending());
+            }
+        }
+        drop(waker);
+        assert_eq!(Arc::strong_count(&wake), 1 + places.len());
+        drop(places);
+        assert_eq!(Arc::strong_count(&wake), 1);
+        let place = ReadPlace::new(&ours);
+        other.write_all(b"x").expect("written");
+        assert_eq!(poll_fn(|cx| read(&place, cx)).await.expect("read"), 1);
+        drop(ours);
+        let error = poll_fn(|cx| read(&place, cx)).await.expect_err("gone");
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::runtime;
+use super::lookup::look_up;
 
 /// What can be connected or bound to: an address, several, or a host name with a port.
 ///
@@ -20,6 +20,7 @@ mod sealed {
 /// Public in a private module, for the sealed trait to name it.
 #[derive(Debug)]
 pub enum Target {
+    One(SocketAddr),
     Addresses(Vec<SocketAddr>),
     Name(String, u16),
     /// Neither an address nor a name with a port.
@@ -31,7 +32,7 @@ macro_rules! addresses {
         impl ToSocketAddrs for $type {}
         impl sealed::Sealed for $type {
             fn target(&self) -> Target {
-                Target::Addresses(vec![(*self).into()])
+                Target::One((*self).into())
             }
         }
     )*};
@@ -57,7 +58,7 @@ impl ToSocketAddrs for str {}
 impl sealed::Sealed for str {
     fn target(&self) -> Target {
         if let Ok(address) = self.parse() {
-            return Target::Addresses(vec![address]);
+            return Target::One(address);
         }
         match self
             .rsplit_once(':')
@@ -74,7 +75,7 @@ impl sealed::Sealed for (&str, u16) {
     fn target(&self) -> Target {
         let (host, port) = *self;
         match host.parse::<IpAddr>() {
-            Ok(ip) => Target::Addresses(vec![SocketAddr::new(ip, port)]),
+            Ok(ip) => Target::One(SocketAddr::new(ip, port)),
             Err(_) => Target::Name(host.to_owned(), port),
         }
     }
@@ -101,9 +102,46 @@ impl<T: sealed::Sealed + ?Sized> sealed::Sealed for &T {
     }
 }
 
+/// The addresses of an address or a name. See [`ToSocketAddrs`] for who looks a name up; the threads
+/// that do have a class of their own, [`Class::DNS`](crate::blocking::Class::DNS), so that names which
+/// take long keep no other jobs from running.
+///
+/// ```
+/// # libruntime_core::runtime::Runtime::new()?.block_on(async {
+/// let mut found = libruntime_core::net::lookup_host("localhost:80").await?;
+/// assert!(found.all(|address| address.ip().is_loopback() && address.port() == 80));
+/// # Ok::<(), std::io::Error>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// A [`LookupError`](super::LookupError), of kind `NotFound` if there is no such name; `InvalidInput`
+/// for what is neither an address nor a name with a port; `Unsupported` if there is no runtime.
+///
+/// # Cancel safety
+/// Dropping the future gives the look-up up. One that a thread is at goes on there, for nobody.
+pub async fn lookup_host(host: impl ToSocketAddrs) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    Ok(resolve(host).await?.into_iter())
+}
+
 /// At least one address, or an error.
 pub(super) async fn resolve(to: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
-    let addresses = match to.target() {
+    resolve_target(to.target()).await
+}
+
+/// The first address, without an allocation if it was given.
+pub(super) async fn resolve_first(to: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    match to.target() {
+        Target::One(address) => Ok(address),
+        target => Ok(resolve_target(target).await?[0]),
+    }
+}
+
+/// At least one address, or an error.
+pub(super) async fn resolve_target(target: Target) -> io::Result<Vec<SocketAddr>> {
+    let addresses = match target {
+        Target::One(address) => vec![address],
         Target::Addresses(addresses) => addresses,
         Target::Name(host, port) => look_up(host, port).await?,
         Target::Malformed => {
@@ -120,20 +158,6 @@ pub(super) async fn resolve(to: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr
     Ok(addresses)
 }
 
-async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let runtime = runtime::Handle::try_current().map_err(|_| {
-        let message = "a name is looked up by a runtime's threads for blocking jobs, and there is \
-                       no runtime here: attach one, or use an address";
-        io::Error::new(io::ErrorKind::Unsupported, message)
-    })?;
-    let job = runtime.spawn_blocking(move || {
-        let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), port))?;
-        Ok(found.collect())
-    });
-    job.await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::sealed::Sealed;
@@ -141,6 +165,7 @@ mod tests {
 
     fn addresses(target: Target) -> Vec<String> {
         match target {
+            Target::One(address) => vec![address.to_string()],
             Target::Addresses(addresses) => addresses.iter().map(ToString::to_string).collect(),
             other => panic!("not addresses: {other:?}"),
         }

@@ -1,19 +1,47 @@
 //! Any non-blocking descriptor, for tasks.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use super::socket::{Socket, Waiter};
-use crate::reactor::Direction;
+use super::socket::{self, Found, Socket, Waiter};
+use super::sys;
 use crate::reactor::scheduled_io::{Kind, Place};
+use crate::reactor::{Direction, Interest, Ready};
 
 /// A non-blocking descriptor, owned by `T`, whose operations tasks can wait for.
 ///
 /// An operation is attempted at once; only when it would block is the descriptor registered, as the
 /// [module](super) says of sockets. One task waits in each direction, unless a method says otherwise.
+///
+/// Either an operation is attempted by one of the `poll_` functions, or readiness is waited for, and an
+/// attempt made inside the [guard](ReadyGuard):
+///
+/// ```
+/// use libruntime_core::net::AsyncFd;
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+///
+/// # libruntime_core::runtime::Runtime::new()?.block_on(async {
+/// let (ours, mut other) = UnixStream::pair()?;
+/// ours.set_nonblocking(true)?;
+/// let ours = AsyncFd::new(ours);
+/// other.write_all(b"x")?;
+/// let mut buffer = [0; 8];
+/// let n = loop {
+///     let mut guard = ours.readable().await?;
+///     if let Some(result) = guard.try_io(|mut io| io.read(&mut buffer)) {
+///         break result?;
+///     }
+/// };
+/// assert_eq!(n, 1);
+/// # Ok::<(), std::io::Error>(())
+/// # })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct AsyncFd<T: AsRawFd>(Socket<T>);
 
 impl<T: AsRawFd> AsyncFd<T> {
@@ -29,6 +57,57 @@ impl<T: AsRawFd> AsyncFd<T> {
         T: Into<OwnedFd>,
     {
         AsyncFd(Socket::new(inner))
+    }
+
+    /// Takes over a descriptor, makes it non-blocking, and looks whether it can be waited for at all.
+    ///
+    /// # Errors
+    /// Gives it back with the reason: `Unsupported` for a file or a directory, which the system never
+    /// finds blocked; what the system says.
+    pub fn try_new(inner: T) -> Result<AsyncFd<T>, TryNewError<T>> {
+        match sys::prepare(inner.as_raw_fd()) {
+            Ok(()) => Ok(AsyncFd::new(inner)),
+            Err(error) => Err(TryNewError { inner, error }),
+        }
+    }
+
+    /// Waits until reading is worth an attempt. Any number of tasks may wait.
+    ///
+    /// # Errors
+    /// `Other` if the runtime or event loop that the descriptor is registered with is gone.
+    pub async fn readable(&self) -> io::Result<ReadyGuard<'_, T>> {
+        self.ready(Interest::READ).await
+    }
+
+    /// Waits until writing is worth an attempt. Any number of tasks may wait.
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable).
+    pub async fn writable(&self) -> io::Result<ReadyGuard<'_, T>> {
+        self.ready(Interest::WRITE).await
+    }
+
+    /// Waits until something that is asked for is worth an attempt.
+    ///
+    /// # Errors
+    /// As [`readable`](Self::readable); `InvalidInput` if neither `READ` nor `WRITE` is asked for.
+    pub async fn ready(&self, interest: Interest) -> io::Result<ReadyGuard<'_, T>> {
+        let found = self.0.found(interest).await?;
+        Ok(ReadyGuard { fd: self, found })
+    }
+
+    /// One attempt, without waiting. `WouldBlock` is remembered.
+    ///
+    /// # Errors
+    /// Those of the attempt; `WouldBlock` without one where it is known; `InvalidInput` unless
+    /// `interest` is either `READ` or `WRITE`.
+    pub fn try_io<R>(
+        &self,
+        interest: Interest,
+        mut attempt: impl FnMut(&T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        let direction = socket::direction(interest)?;
+        self.0.try_io(direction, || attempt(self.0.io()))
     }
 
     /// The owner of the descriptor.
@@ -95,6 +174,112 @@ impl<T: AsRawFd> AsyncFd<T> {
     ) -> Poll<io::Result<usize>> {
         let attempt = || attempt(self.0.io());
         self.0.poll_transfer(cx, Direction::Write, wanted, attempt)
+    }
+}
+
+/// A descriptor that was found worth an attempt, until an attempt says otherwise.
+///
+/// The readiness is kept until [`clear_ready`](Self::clear_ready): a guard that is dropped changes
+/// nothing, and the next wait ends at once.
+pub struct ReadyGuard<'a, T: AsRawFd> {
+    fd: &'a AsyncFd<T>,
+    found: [Option<Found>; 2],
+}
+
+impl<'a, T: AsRawFd> ReadyGuard<'a, T> {
+    /// What it is ready for, as far as is known.
+    pub fn ready(&self) -> Ready {
+        let found = self.found.iter().flatten();
+        found.fold(Ready::NONE, |ready, found| ready | found.ready())
+    }
+
+    /// Attempts something. `None` if it would block: the readiness is cleared, and the next wait waits.
+    pub fn try_io<R>(
+        &mut self,
+        attempt: impl FnOnce(&'a T) -> io::Result<R>,
+    ) -> Option<io::Result<R>> {
+        match attempt(self.fd.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.clear_ready().err().map(Err)
+            }
+            result => Some(result),
+        }
+    }
+
+    /// Says that an attempt would have blocked, in whatever direction was waited for. Only say so
+    /// when it did: what is ready is not reported again. News that have come since are kept.
+    ///
+    /// # Errors
+    /// Why the descriptor can not be waited for: `Unsupported` for a file; `Other` outside of any runtime
+    /// or event loop, or when that is gone.
+    pub fn clear_ready(&mut self) -> io::Result<()> {
+        for found in self.found.iter().flatten() {
+            self.fd.0.not_ready(*found)?;
+        }
+        Ok(())
+    }
+
+    /// As [`clear_ready`](Self::clear_ready), in one direction or both.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn clear_ready_matching(&mut self, interest: Interest) -> io::Result<()> {
+        for found in self.found.iter().flatten() {
+            if interest.contains(found.direction().interest()) {
+                self.fd.0.not_ready(*found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The owner of the descriptor.
+    pub fn get_ref(&self) -> &'a T {
+        self.fd.get_ref()
+    }
+}
+
+impl<T: AsRawFd> fmt::Debug for ReadyGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadyGuard")
+            .field("ready", &self.ready())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why [`AsyncFd::try_new`] did not take a descriptor over.
+pub struct TryNewError<T> {
+    inner: T,
+    error: io::Error,
+}
+
+impl<T> TryNewError<T> {
+    /// What was to be taken over, and why it was not.
+    pub fn into_parts(self) -> (T, io::Error) {
+        (self.inner, self.error)
+    }
+}
+
+impl<T> fmt::Debug for TryNewError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> fmt::Display for TryNewError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T> Error for TryNewError<T> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl<T> From<TryNewError<T>> for io::Error {
+    fn from(error: TryNewError<T>) -> io::Error {
+        error.error
     }
 }
 

@@ -1,17 +1,35 @@
-//! TCP.
+//! Sockets and pipes, of the system and of any other descriptor.
+//!
+//! | | |
+//! |---|---|
+//! | TCP | [`TcpListener`], [`TcpStream`]; [`TcpSocket`] to set one up before |
+//! | UDP | [`UdpSocket`], with batches of [`Incoming`] and [`Outgoing`] datagrams |
+//! | one machine | [`UnixListener`], [`UnixStream`], [`UnixDatagram`], [`unix::pipe`] |
+//! | anything that can be polled | [`AsyncFd`] |
+//! | names | [`lookup_host`], and whatever takes [`ToSocketAddrs`] |
 //!
 //! A socket is registered with the reactor of whoever polls it when it would block for the first
 //! time; one that never does costs no registration, and one that is closed need not be taken out. From
-//! then on it stays with that reactor, on whatever thread it is used. A socket works on a worker, in `block_on`, inside
-//! [`Handle::enter`](crate::runtime::Handle::enter), and in a task of an
+//! then on it stays with that reactor, on whatever thread it is used. A socket works on a worker, in
+//! `block_on`, inside [`Handle::enter`](crate::runtime::Handle::enter), and in a task of an
 //! [`EventLoop`](crate::event_loop::EventLoop); elsewhere an operation that would block is an error.
 //!
-//! Every operation takes `&self`, so a stream can be read by one task and written by another. One
-//! task at a time waits in each direction of a stream: of two that do, the last that polled is woken.
-//! [`TcpListener::accept`], [`TcpStream::readable`] and [`TcpStream::writable`] may be awaited by
-//! any number.
+//! A connection that is accepted, read once, written and closed changes the system's set once, or not
+//! at all if its data was there. (While a closed socket's descriptor has a duplicate, in a forked child for
+//! instance, the system goes on reporting it; a reactor that notices makes itself a new set.)
+//!
+//! Every operation takes `&self`, so a stream can be read by one task and written by another;
+//! references to a stream, and the halves of `split` and `into_split`, do that for what wants an owner.
+//! One task at a time waits in a `poll_` function, in each direction: of two that do, the last that
+//! polled is woken. The `async` functions may be awaited by any number; of those that wait to accept or
+//! to receive, news wake one at a time.
 //!
 //! No operation raises `SIGPIPE`, and no descriptor is inherited by a program that is executed.
+//!
+//! Streams implement `AsyncRead` and `AsyncWrite` of `futures-io`, vectored operations included
+//! (`readv`, `writev`). What is built on these comes from elsewhere: `read_exact`, `copy`, buffers and
+//! lines from `futures-lite` or `futures-util`, codecs from `asynchronous-codec`, TLS from
+//! `futures-rustls`.
 //!
 //! ```
 //! use futures_lite::{AsyncReadExt, AsyncWriteExt};
@@ -34,17 +52,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod accept;
 mod addr;
 mod async_fd;
+mod batch;
+mod byte_stream;
 mod listener;
+mod lookup;
+mod race;
 mod socket;
 mod splice;
+mod split;
 mod stream;
 mod sys;
+mod tcp_socket;
+mod udp;
+pub mod unix;
 
-pub use addr::ToSocketAddrs;
-pub use async_fd::{AsyncFd, ReadPlace};
+pub use addr::{ToSocketAddrs, lookup_host};
+pub use async_fd::{AsyncFd, ReadPlace, ReadyGuard, TryNewError};
+pub use batch::{Incoming, Outgoing};
 pub use listener::TcpListener;
+pub use lookup::LookupError;
 pub(crate) use splice::{Attempt, Source, Target, is_ready};
 pub use splice::{SendTarget, SpliceSource, splice};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::TcpStream;
+pub use tcp_socket::TcpSocket;
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

@@ -1,6 +1,7 @@
 //! A non-blocking socket that registers itself when it first has to.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use crate::context;
 use crate::reactor::scheduled_io::{Kind, Place, ScheduledIo, Seen};
-use crate::reactor::{Direction, Interest, Leave, Registration, closed};
+use crate::reactor::{Direction, Interest, Leave, Ready, Registration, closed};
 use crate::task::coop;
 
 /// Who waits.
@@ -283,27 +284,122 @@ impl<S: AsRawFd> Socket<S> {
         }
     }
 
+    /// A batch of up to `wanted` datagrams. As with [`poll_transfer`](Self::poll_transfer), fewer mean
+    /// that there are no more; an error that cut it short is reported anew.
+    #[inline]
+    pub(super) fn poll_batch(
+        &self,
+        cx: &mut Context<'_>,
+        waiter: Waiter<'_>,
+        wanted: usize,
+        attempt: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let drained = |&n: &usize| SHORT_IS_DRAINED && n < wanted;
+        self.poll_attempts(cx, Direction::Read, waiter, false, attempt, drained)
+    }
+
     /// Whether it is worth an attempt. A socket that never would have blocked always is.
     pub(super) fn poll_ready(
         &self,
         cx: &mut Context<'_>,
         direction: Direction,
         waiter: Waiter<'_>,
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<Found>> {
         let Some(registration) = self.registration.get() else {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(Found {
+                seen: None,
+                direction,
+            }));
         };
         // It may have been found ready by the other direction's event only.
         if let Err(error) = registration.want(direction) {
             return Poll::Ready(Err(error));
         }
         let io = registration.io();
-        ready!(waiter.poll_ready(io, cx, direction));
+        let seen = Some(ready!(waiter.poll_ready(io, cx, direction)));
         Poll::Ready(if io.is_closed() {
             Err(closed())
         } else {
-            Ok(())
+            Ok(Found { seen, direction })
         })
+    }
+
+    /// Waits until something that was asked for is worth an attempt.
+    pub(super) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        let found = self.found(interest).await?;
+        Ok(found
+            .into_iter()
+            .flatten()
+            .fold(Ready::NONE, |ready, found| ready | found.ready()))
+    }
+
+    /// As [`ready`](Self::ready), in each direction.
+    pub(super) async fn found(&self, interest: Interest) -> io::Result<[Option<Found>; 2]> {
+        let watcher = |direction: Direction| {
+            interest
+                .contains(direction.interest())
+                .then(|| (direction, self.watcher(direction)))
+        };
+        let watchers = [watcher(Direction::Read), watcher(Direction::Write)];
+        if watchers.iter().all(Option::is_none) || interest.contains(Interest::PRIORITY) {
+            let message = "readiness to read, to write, or both can be waited for";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        poll_fn(|cx| {
+            let mut all = [None, None];
+            for (found, watcher) in all.iter_mut().zip(&watchers) {
+                if let Some((direction, watcher)) = watcher
+                    && let Poll::Ready(result) = self.poll_ready(cx, *direction, watcher.waiter())
+                {
+                    *found = Some(result?);
+                }
+            }
+            if all.iter().all(Option::is_none) {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok(all))
+            }
+        })
+        .await
+    }
+
+    /// An attempt after `found` would have blocked.
+    pub(super) fn not_ready(&self, found: Found) -> io::Result<()> {
+        self.blocked(found.seen, found.direction, false)
+    }
+}
+
+/// What made an attempt worth it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// `None` if nothing is known to speak against it.
+    seen: Option<Seen>,
+    direction: Direction,
+}
+
+impl Found {
+    pub(super) fn direction(self) -> Direction {
+        self.direction
+    }
+
+    pub(super) fn ready(self) -> Ready {
+        match (self.seen, self.direction) {
+            (Some(seen), direction) => seen.ready(direction),
+            (None, Direction::Read) => Ready::READABLE,
+            (None, Direction::Write) => Ready::WRITABLE,
+        }
+    }
+}
+
+/// The one direction that `interest` names.
+pub(super) fn direction(interest: Interest) -> io::Result<Direction> {
+    match interest {
+        Interest::READ => Ok(Direction::Read),
+        Interest::WRITE => Ok(Direction::Write),
+        _ => {
+            let message = "either reading or writing has to be named";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+        }
     }
 }
 

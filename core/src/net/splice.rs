@@ -1,6 +1,7 @@
 //! Bytes from one non-blocking descriptor to another.
 
-use super::{AsyncFd, TcpStream};
+use super::unix::pipe;
+use super::{AsyncFd, TcpStream, UnixStream};
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -42,27 +43,46 @@ pub(crate) mod sealed {
 }
 pub(crate) use sealed::{Source, Target};
 
-impl SpliceSource for TcpStream {}
-impl Source for TcpStream {
-    fn source(&self) -> BorrowedFd<'_> {
-        self.as_fd()
-    }
+macro_rules! source {
+    ($($source:ty),*) => {$(
+        impl SpliceSource for $source {}
+        impl Source for $source {
+            fn source(&self) -> BorrowedFd<'_> {
+                self.as_fd()
+            }
 
-    fn poll_source(&self, cx: &mut Context<'_>, attempt: Attempt<'_>) -> Poll<io::Result<usize>> {
-        self.poll_read_attempt(cx, attempt)
-    }
+            fn poll_source(
+                &self,
+                cx: &mut Context<'_>,
+                attempt: Attempt<'_>,
+            ) -> Poll<io::Result<usize>> {
+                self.poll_read_attempt(cx, attempt)
+            }
+        }
+    )*};
 }
 
-impl SendTarget for TcpStream {}
-impl Target for TcpStream {
-    fn target(&self) -> io::Result<BorrowedFd<'_>> {
-        Ok(self.as_fd())
-    }
+macro_rules! target {
+    ($($target:ty),*) => {$(
+        impl SendTarget for $target {}
+        impl Target for $target {
+            fn target(&self) -> io::Result<BorrowedFd<'_>> {
+                Ok(self.as_fd())
+            }
 
-    fn poll_target(&self, cx: &mut Context<'_>, attempt: Attempt<'_>) -> Poll<io::Result<usize>> {
-        self.poll_write_attempt(cx, attempt)
-    }
+            fn poll_target(
+                &self,
+                cx: &mut Context<'_>,
+                attempt: Attempt<'_>,
+            ) -> Poll<io::Result<usize>> {
+                self.poll_write_attempt(cx, attempt)
+            }
+        }
+    )*};
 }
+
+source!(TcpStream, UnixStream, pipe::Receiver);
+target!(TcpStream, UnixStream, pipe::Sender);
 
 impl<T: AsFd + AsRawFd> SpliceSource for AsyncFd<T> {}
 impl<T: AsFd + AsRawFd> Source for AsyncFd<T> {

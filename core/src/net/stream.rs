@@ -1,20 +1,20 @@
 //! A TCP connection.
 
-use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_io::{AsyncRead, AsyncWrite};
-use socket2::SockRef;
 
-use super::addr::{ToSocketAddrs, resolve};
+use super::addr::{Target, ToSocketAddrs, resolve_target};
+use super::byte_stream::{byte_stream, readiness};
+use super::race;
 use super::socket::{Socket, Waiter};
-use super::sys;
+use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use crate::reactor::Direction;
 
 /// A TCP connection. See the [module](super).
@@ -29,8 +29,13 @@ pub struct TcpStream {
     socket: Socket<mio::net::TcpStream>,
 }
 
+readiness!(TcpStream);
+byte_stream!(TcpStream);
+
 impl TcpStream {
-    /// Connects to the first of the target's addresses that answers.
+    /// Connects to the first of the target's addresses that answers. Addresses are tried in turn; those
+    /// of a name as RFC 8305 ("Happy Eyeballs") says: the families alternate, and an attempt that has
+    /// taken 250 ms goes on beside the next.
     ///
     /// # Errors
     /// The last address's error. `InvalidInput` if the target is none; what the look-up of a name
@@ -39,8 +44,18 @@ impl TcpStream {
     /// # Cancel safety
     /// Dropping the future ends the attempt.
     pub async fn connect(to: impl ToSocketAddrs) -> io::Result<TcpStream> {
+        let (addresses, by_name) = match to.target() {
+            Target::One(address) => return TcpStream::connect_addr(address).await,
+            target => {
+                let by_name = matches!(target, Target::Name(..));
+                (resolve_target(target).await?, by_name)
+            }
+        };
+        if by_name && addresses.len() > 1 {
+            return race::connect(addresses).await;
+        }
         let mut last = None;
-        for address in resolve(to).await? {
+        for address in addresses {
             match TcpStream::connect_addr(address).await {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = Some(error),
@@ -51,8 +66,13 @@ impl TcpStream {
 
     async fn connect_addr(address: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::start_connect(address)?;
-        poll_fn(|cx| stream.poll_connect(cx)).await?;
+        stream.connected().await?;
         Ok(stream)
+    }
+
+    /// Waits for [`poll_connect`](Self::poll_connect).
+    pub(super) async fn connected(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_connect(cx)).await
     }
 
     /// Begins to connect, without waiting. [`poll_connect`](Self::poll_connect) tells the outcome.
@@ -107,145 +127,6 @@ impl TcpStream {
         }
     }
 
-    fn options(&self) -> SockRef<'_> {
-        SockRef::from(self.socket.io())
-    }
-
-    /// Reads what has come, up to the buffer's length. `Ok(0)` is the end of the stream, unless
-    /// `buffer` is empty.
-    pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let (mut io, wanted) = (self.socket.io(), buffer.len());
-        self.socket
-            .poll_transfer(cx, Direction::Read, wanted, || io.read(buffer))
-    }
-
-    /// As [`poll_read`](Self::poll_read), into several buffers.
-    pub fn poll_read_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-        let mut io = self.socket.io();
-        self.socket
-            .poll_transfer(cx, Direction::Read, wanted, || io.read_vectored(buffers))
-    }
-
-    /// Attempts something that reads until it does not answer `WouldBlock`.
-    pub(crate) fn poll_read_attempt<R>(
-        &self,
-        cx: &mut Context<'_>,
-        attempt: impl FnMut() -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.socket
-            .poll_io(cx, Direction::Read, Waiter::Task, attempt)
-    }
-
-    /// Attempts something that writes, likewise.
-    pub(crate) fn poll_write_attempt<R>(
-        &self,
-        cx: &mut Context<'_>,
-        attempt: impl FnMut() -> io::Result<R>,
-    ) -> Poll<io::Result<R>> {
-        self.socket
-            .poll_io(cx, Direction::Write, Waiter::Task, attempt)
-    }
-
-    /// Reads without taking it out.
-    pub fn poll_peek(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let io = self.socket.io();
-        self.socket
-            .poll_io(cx, Direction::Read, Waiter::Task, || io.peek(buffer))
-    }
-
-    /// Writes as much as there is room for.
-    pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket
-            .poll_transfer(cx, Direction::Write, data.len(), || self.send(data))
-    }
-
-    /// As [`poll_write`](Self::poll_write), from several buffers.
-    pub fn poll_write_vectored(
-        &self,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wanted = data.iter().map(|part| part.len()).sum();
-        self.socket
-            .poll_transfer(cx, Direction::Write, wanted, || self.send_vectored(data))
-    }
-
-    fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.options().send_with_flags(data, sys::NO_SIGNAL)
-    }
-
-    fn send_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        // More than the system takes at once would be refused, rather than shortened.
-        let data = &data[..data.len().min(MAX_PARTS)];
-        self.options()
-            .send_vectored_with_flags(data, sys::NO_SIGNAL)
-    }
-
-    /// Reads what has come already.
-    ///
-    /// # Errors
-    /// `WouldBlock` if nothing has.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut io = self.socket.io();
-        self.socket.try_io(Direction::Read, || io.read(buffer))
-    }
-
-    /// Writes what there is room for.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is none.
-    pub fn try_write(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.try_io(Direction::Write, || self.send(data))
-    }
-
-    /// As [`try_write`](Self::try_write), from several buffers.
-    ///
-    /// # Errors
-    /// As [`try_write`](Self::try_write).
-    pub fn try_write_vectored(&self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket
-            .try_io(Direction::Write, || self.send_vectored(data))
-    }
-
-    /// Waits until a [`try_read`](Self::try_read) is worth trying; it may still find nothing.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.ready(Direction::Read).await
-    }
-
-    /// Waits until a [`try_write`](Self::try_write) is worth trying; it may still find no room.
-    pub async fn writable(&self) -> io::Result<()> {
-        self.ready(Direction::Write).await
-    }
-
-    async fn ready(&self, direction: Direction) -> io::Result<()> {
-        let watcher = self.socket.watcher(direction);
-        poll_fn(|cx| self.socket.poll_ready(cx, direction, watcher.waiter())).await
-    }
-
-    /// As [`readable`](Self::readable), for the one task that reads.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_ready(cx, Direction::Read, Waiter::Task)
-    }
-
-    /// As [`writable`](Self::writable), for the one task that writes.
-    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_ready(cx, Direction::Write, Waiter::Task)
-    }
-
-    /// Closes one direction, or both, for every holder of the connection. What was written before is
-    /// sent, and then the peer reads the end of the stream.
-    ///
-    /// # Errors
-    /// `NotConnected`.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.io().shutdown(how)
-    }
-
     /// Ends the connection at once: what was not sent yet is discarded, and the peer gets a reset
     /// rather than an end.
     ///
@@ -277,13 +158,13 @@ impl TcpStream {
 
     /// How long the system goes on sending after the connection was closed (`SO_LINGER`).
     pub fn linger(&self) -> io::Result<Option<Duration>> {
-        self.options().linger()
+        self.socket.options().linger()
     }
 
     /// Sets how long closing waits for what was not sent yet, in whole seconds (`SO_LINGER`). Zero
     /// discards it and resets the connection; `None`, the default, lets the system see to it.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        self.options().set_linger(linger)
+        self.socket.options().set_linger(linger)
     }
 
     /// Makes the system probe an idle connection after `idle` (`SO_KEEPALIVE`); `None` makes it stop.
@@ -291,129 +172,19 @@ impl TcpStream {
         match idle {
             Some(idle) => {
                 let keepalive = socket2::TcpKeepalive::new().with_time(idle);
-                self.options().set_tcp_keepalive(&keepalive)
+                self.socket.options().set_tcp_keepalive(&keepalive)
             }
-            None => self.options().set_keepalive(false),
+            None => self.socket.options().set_keepalive(false),
         }
     }
 
-    /// The error that the system has kept for the connection, which this clears (`SO_ERROR`).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.io().take_error()
-    }
-}
-
-/// How many buffers one call takes: `IOV_MAX` of every system that is supported.
-const MAX_PARTS: usize = 1024;
-
-impl AsyncRead for &TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_read(&self, cx, buffer)
+    /// How many routers what is sent may pass (`IP_TTL`).
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket.io().ttl()
     }
 
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_read_vectored(&self, cx, buffers)
-    }
-}
-
-impl AsyncWrite for &TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_write(&self, cx, data)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_write_vectored(&self, cx, data)
-    }
-
-    /// Nothing is kept back.
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    /// Closes the writing direction.
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.shutdown(Shutdown::Write) {
-            // The peer was quicker.
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            result => Poll::Ready(result),
-        }
-    }
-}
-
-impl AsyncRead for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_read(&self, cx, buffer)
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_read_vectored(&self, cx, buffers)
-    }
-}
-
-impl AsyncWrite for TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_write(&self, cx, data)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        TcpStream::poll_write_vectored(&self, cx, data)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut &*self).poll_close(cx)
-    }
-}
-
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.io().as_fd()
-    }
-}
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.io().as_raw_fd()
-    }
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.socket.fmt(f)
+    /// Sets how many routers what is sent may pass (`IP_TTL`).
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket.io().set_ttl(ttl)
     }
 }

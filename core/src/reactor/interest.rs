@@ -129,6 +129,10 @@ impl Ready {
         self.0
     }
 
+    pub(crate) const fn from_bits_truncate(bits: u8) -> Ready {
+        Ready(bits & 63)
+    }
+
     /// What is left for an owner who asked for `interest`: failures always, the rest if asked for.
     pub(crate) const fn masked(self, interest: Interest) -> Ready {
         const ALWAYS: u8 = Ready::READ_CLOSED.0 | Ready::HANGUP.0 | Ready::ERROR.0;

@@ -103,6 +103,11 @@ impl Seen {
         let last = (Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR).bits();
         self.word & u64::from(last) != 0
     }
+
+    /// What the system has told about a direction, as far as it is still believed.
+    pub(crate) fn ready(self, direction: Direction) -> Ready {
+        Ready::from_bits_truncate((self.word & direction.mask()) as u8)
+    }
 }
 
 /// Used for one registration after the other, and aligned lest two share a cache line.
