@@ -71,6 +71,7 @@ def tool(name: str, *arguments: str) -> tuple[str, ...]:
 
 PARTS = (
     Part("rust", "core and C API", cargo("test", "--locked", "-p", "libruntime-core", "-p", "libruntime"), CARGO),
+    Part("rust", "hyper, rustls, codecs", cargo("test", "--locked", "-p", "libruntime-ecosystem"), CARGO),
     Part(
         "loom",
         "loom models, short form",
