@@ -14,7 +14,7 @@ LINES = (
     (
         "critical",
         "lateness of a critical task that a thread wakes (and of one that sleeps) beside 512 in the background",
-        ("p99", "p50", "timer_p99"),
+        ("p99", "p50", "timer_p50", "timer_p99"),
         ("fifo", "priority"),
     ),
     ("share", "groups of weights 1, 2 and 4: the largest error of a share", ("error",), ("fifo", "fair")),

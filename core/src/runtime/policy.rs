@@ -11,8 +11,8 @@ use std::io;
 #[non_exhaustive]
 pub enum Policy {
     /// First in, first out on each worker, except that the task woken last runs next (three times in
-    /// a row at most). Workers without tasks steal the oldest half of another's. The quickest, and
-    /// what the other policies are not paid for under.
+    /// a row at most). Workers without tasks steal the oldest half of another's. The quickest;
+    /// that there are other policies costs it nothing.
     #[default]
     Fifo,
     /// Last in, first out on each worker: what was woken or spawned last runs first, while its data
@@ -42,7 +42,7 @@ impl Policy {
         match self {
             Policy::Fifo | Policy::Lifo => Ok(()),
             Policy::Priority(options) if options.ageing < 2 => Err(invalid(format!(
-                "each {}th pick was to go to the oldest tasks; from 2 on the others have any",
+                "an ageing of {} leaves no pick to priorities; 2 is the least",
                 options.ageing
             ))),
             Policy::Priority(_) => Ok(()),
@@ -69,7 +69,7 @@ impl PriorityOptions {
         }
     }
 
-    /// Each how manieth pick of a worker goes to a task for its age rather than its priority and
+    /// One in so many picks of a worker goes to a task for its age rather than its priority and
     /// deadline; 2 is the least. The classes, and in them the workers' queues, have these picks in
     /// turn. So a task of any class, with `p` older ones of its class in its queue, runs within
     /// `interval * 5 * queues * (p + 1)` picks of any one worker, however much of other classes

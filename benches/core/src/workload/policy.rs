@@ -77,6 +77,7 @@ pub(super) fn critical(policy: Policy, settings: &Settings) {
     woken.expect("the task ends");
     sleeper.report();
     let mut late = timed.expect("the task ends");
+    report("timer_p50", nanos(percentile(&mut late, 0.5)) / 1e3, "us");
     report("timer_p99", nanos(percentile(&mut late, 0.99)) / 1e3, "us");
 }
 
