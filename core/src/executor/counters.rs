@@ -9,8 +9,9 @@
 //! Nothing synchronises through these atomics: they are the standard library's in models too.
 
 use crate::metrics::Snapshot;
+use crate::shim::figures::AtomicU64;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Declares the counters: the name in the worker, that of the public method, and its documentation.

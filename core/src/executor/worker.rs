@@ -723,6 +723,9 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
 }
 
 #[cfg(all(test, not(loom)))]
+mod costs;
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::blocking::{Pool, Settings};
@@ -734,6 +737,13 @@ mod tests {
 
     /// Two workers that no thread runs, the second asleep.
     fn awake_and_asleep() -> (SharedRef, Workers) {
+        let (shared, workers) = awake();
+        assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
+        (shared, workers)
+    }
+
+    /// Two workers that no thread runs.
+    pub(super) fn awake() -> (SharedRef, Workers) {
         let options = ThreadOptions {
             name: Arc::new(String::new),
             stack_size: None,
@@ -742,10 +752,7 @@ mod tests {
             family: Arc::new(()),
         };
         let pool = Pool::new(options, Settings::default());
-        let (shared, workers) =
-            Shared::with_workers(2, &Policy::Fifo, pool, Memory::new(0), None).unwrap();
-        assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
-        (shared, workers)
+        Shared::with_workers(2, &Policy::Fifo, pool, Memory::new(1 << 20), None).unwrap()
     }
 
     fn task(shared: &SharedRef) -> Notified {

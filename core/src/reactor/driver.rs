@@ -19,7 +19,6 @@ use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::scheduled_io::{Direction, ScheduledIo, Seen};
@@ -28,6 +27,7 @@ use super::sys::{Bell, Events, Filler, Mode, Poller};
 use super::token::{self, Key, MAX_INDICES, Token};
 use super::{Interest, Ready};
 use crate::shim::sync::Mutex;
+use crate::shim::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// How many reports of registrations that have ended make the waiter look for ghosts.
 const GHOST_REPORTS: u32 = 64;

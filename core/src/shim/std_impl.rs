@@ -7,6 +7,11 @@ pub(crate) mod sync {
     pub(crate) use super::tsan::{Condvar, Mutex, MutexGuard};
 
     pub(crate) mod atomic {
+        #[cfg(test)]
+        pub(crate) use super::super::super::counted::{
+            AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+        };
+        #[cfg(not(test))]
         pub(crate) use std::sync::atomic::{
             AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
         };
@@ -29,16 +34,30 @@ mod locks {
             Mutex(std::sync::Mutex::new(value))
         }
 
+        #[cfg_attr(test, track_caller)]
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            count_lock();
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
+        #[cfg_attr(test, track_caller)]
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            count_lock();
             match self.0.try_lock() {
                 Ok(guard) => Some(guard),
                 Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(std::sync::TryLockError::WouldBlock) => None,
             }
+        }
+    }
+
+    /// One read-modify-write locks, another unlocks.
+    #[cfg_attr(test, track_caller)]
+    #[inline(always)]
+    fn count_lock() {
+        #[cfg(test)]
+        for _ in 0..2 {
+            super::super::counted::write();
         }
     }
 

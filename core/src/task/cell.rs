@@ -14,7 +14,8 @@
 //! - `stage` while it holds the output: after `COMPLETE` the `JoinHandle`, if `JOIN_INTEREST` was
 //!   set when the task completed; else whoever completed the task.
 //! - `join_waker`: while `JOIN_WAKER` is clear the `JoinHandle` alone. While it is set both may
-//!   read; the task clears it after it has woken, and drops the waker if the handle is gone then.
+//!   read; the task clears it after it has woken. If the handle is gone then the waker stays until
+//!   the cell is freed.
 //! - `id` and `meta`: everybody may read them; nobody writes.
 //! - `links.prev` and `links.next`: the thread that owns the list the task is linked in, or, once
 //!   the task is complete and elsewhere, whoever pushes it on that list's stack of releases.
@@ -325,6 +326,16 @@ unsafe fn complete<F: Future, S: Schedule>(
     });
     drop(current);
 
+    if this.header.state.is_run_alone() {
+        // SAFETY: nobody else will look at the output, nor at the task.
+        unsafe {
+            this.drop_output();
+            let listed = this.scheduler.release(task);
+            debug_assert!(!listed, "a list has a reference to each of its tasks");
+            dealloc::<F, S>(task);
+        }
+        return;
+    }
     let before = this.header.state.to_complete();
     if !before.is_join_interested() {
         // SAFETY: nobody else will look at the output.
@@ -337,10 +348,13 @@ unsafe fn complete<F: Future, S: Schedule>(
                 contain(|| waker.wake_by_ref());
             }
         });
-        if !this.header.state.release_join_waker().is_join_interested() {
-            // SAFETY: the handle went meanwhile and left the waker to us.
-            unsafe { this.header.drop_join_waker() };
+        let refs = 1 + usize::from(this.scheduler.release(task));
+        // If the handle went meanwhile it has left the waker to us, and so to the end of the cell.
+        if this.header.state.release_join_waker(refs) {
+            // SAFETY: those were the last references.
+            unsafe { dealloc::<F, S>(task) };
         }
+        return;
     }
     let refs = 1 + usize::from(this.scheduler.release(task));
     // SAFETY: the reference of the run, and the list's if the task left it just now.
@@ -382,6 +396,7 @@ unsafe fn dealloc<F: Future, S: Schedule>(task: TaskPtr) {
         if !(*stage).with(|stage| matches!(*stage, Stage::Taken)) {
             std::ptr::drop_in_place(stage);
         }
+        (*this).header.drop_join_waker();
         std::ptr::drop_in_place(&raw mut (*this).header);
     }
 }
@@ -407,6 +422,19 @@ unsafe fn read_output<F: Future, S: Schedule>(task: TaskPtr, out: *mut (), waker
 unsafe fn drop_join_handle<F: Future, S: Schedule>(task: TaskPtr) {
     // SAFETY: the JoinHandle's reference keeps the cell alive.
     let this = unsafe { cell::<F, S>(task) };
+    let now = this.header.state.load();
+    if now.is_complete() && !now.is_join_waker_set() {
+        // SAFETY: both are the JoinHandle's, for the task is done with them, and so is the reference
+        // that is given back.
+        unsafe {
+            this.drop_output();
+            this.header.drop_join_waker();
+            if this.header.state.leave_completed() {
+                dealloc::<F, S>(task);
+            }
+        }
+        return;
+    }
     let after = this.header.state.drop_join_interest();
     if after.is_complete() {
         // SAFETY: the task is complete, so the stage is the JoinHandle's.
@@ -521,7 +549,9 @@ impl Header {
     unsafe fn drop_join_waker(&self) {
         // SAFETY: by the caller's promise.
         let waker = self.join_waker.with_mut(|slot| unsafe { (*slot).take() });
-        contain(|| drop(waker));
+        if let Some(waker) = waker {
+            contain(|| drop(waker));
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 //! The counter and the blocks are the standard library's also under loom: nothing that a model
 //! checks depends on them.
 
+use crate::shim::figures::AtomicU64;
 use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Numbers in a block. The first of each is not dealt out: it is what a thread without a block has,
 /// and what one is left with that has used its block up.

@@ -21,11 +21,12 @@
 //! A magazine is a chain through the blocks themselves, so exchanging one is the exchange of a
 //! pointer.
 
+use crate::shim::figures::{AtomicU32, AtomicUsize};
 use crate::shim::sync::Mutex;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The sizes of blocks. With the eight bytes that the C library's allocator puts before each block
 /// they are multiples of 32 and 64 bytes, so that a block ends where a cache line does.

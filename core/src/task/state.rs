@@ -9,7 +9,7 @@
 //! | `JOIN_INTEREST` | the spawn | the drop of the `JoinHandle` | somebody will want the output |
 //! | `JOIN_WAKER` | the `JoinHandle` | the `JoinHandle`, or the task after completion | the join waker is stored |
 //!
-//! Two rules hold at every moment and the transitions below rely on them:
+//! Three rules hold at every moment and the transitions below rely on them:
 //!
 //! 1. `NOTIFIED` without `RUNNING` or `COMPLETE` means that exactly one [`Notified`] for the task
 //!    exists, in a queue or on its way to one. So the start of a poll needs no compare-and-swap:
@@ -17,7 +17,11 @@
 //! 2. `NOTIFIED` with `RUNNING` means that no `Notified` exists; whoever holds `RUNNING` makes one
 //!    when it goes idle.
 //!
-//! Every transition is acquire and release, also one that changes nothing: a wake that finds the
+//! 3. A reference is only ever made from another one. So whoever has the only one has the task to
+//!    itself, and needs no read-modify-write: nobody else can change the word, or look at it. To see
+//!    that it is the only one takes a load that acquires what those before have released.
+//!
+//! Every transition of a task that is shared is acquire and release, also one that changes nothing: a wake that finds the
 //! task already notified still publishes what its thread wrote before to the poll that follows.
 //!
 //! [`Notified`]: super::Notified
@@ -90,6 +94,11 @@ impl State {
 
     /// `Notified` to running. The reference of the `Notified` becomes that of the poll.
     pub(super) fn to_running(&self) -> ToRunning {
+        // By rule 3, of a detached task that nobody knows but its `Notified`.
+        if self.0.load(Ordering::Acquire) == NOTIFIED | REF_ONE {
+            self.0.store(RUNNING | REF_ONE, Ordering::Relaxed);
+            return ToRunning::Poll;
+        }
         // By rule 1 NOTIFIED is set and RUNNING is not, and only this caller may change either:
         // so one addition moves both bits.
         let before = Snapshot(
@@ -229,24 +238,47 @@ impl State {
         })
     }
 
-    /// The completed task is done with the join waker. Returns the state after.
-    pub(super) fn release_join_waker(&self) -> Snapshot {
-        let before = self.0.fetch_and(!JOIN_WAKER, Ordering::AcqRel);
+    /// Whether the run that is about to end has the only reference, and so nobody the output.
+    pub(super) fn is_run_alone(&self) -> bool {
+        let flags = self.0.load(Ordering::Acquire) & !(NOTIFIED | CANCELLED);
+        flags == RUNNING | REF_ONE
+    }
+
+    /// The completed task is done with the join waker, and gives back `n` references. `true`: they
+    /// were the last ones.
+    #[must_use]
+    pub(super) fn release_join_waker(&self, n: usize) -> bool {
+        let before = self.0.fetch_sub(JOIN_WAKER + n * REF_ONE, Ordering::AcqRel);
         debug_assert!(before & (COMPLETE | JOIN_WAKER) == COMPLETE | JOIN_WAKER);
-        Snapshot(before & !JOIN_WAKER)
+        before / REF_ONE == n
+    }
+
+    /// The `JoinHandle` of a completed task, which has seen that the task is done with the join
+    /// waker, gives back its reference. `true`: it was the last one.
+    #[must_use]
+    pub(super) fn leave_completed(&self) -> bool {
+        let flags = self.0.load(Ordering::Acquire) & !(NOTIFIED | CANCELLED);
+        if flags == COMPLETE | JOIN_INTEREST | REF_ONE {
+            return true;
+        }
+        let before = self.0.fetch_sub(JOIN_INTEREST + REF_ONE, Ordering::AcqRel);
+        before / REF_ONE == 1
     }
 
     /// The `JoinHandle` goes before anything happened at all: one compare-and-swap.
     #[must_use]
     pub(super) fn drop_join_handle_fast(&self) -> bool {
-        self.0
-            .compare_exchange(
-                SPAWNED,
-                (SPAWNED - REF_ONE) & !JOIN_INTEREST,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
+        // A model need not walk through this look, which only spares a swap that would fail.
+        (cfg!(loom) || self.0.load(Ordering::Relaxed) == SPAWNED)
+            && self
+                .0
+                .compare_exchange(
+                    SPAWNED,
+                    (SPAWNED - REF_ONE) & !JOIN_INTEREST,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
+                .is_ok()
     }
 
     /// The `JoinHandle` goes; its reference is given back separately. Returns the state after: if
