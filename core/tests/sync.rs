@@ -330,7 +330,7 @@ async fn gives_way<F: Future<Output = ()>>(mut step: impl FnMut() -> F) {
 
 /// Each operation that can be ready time and again, on one worker.
 macro_rules! give_way {
-    ($($name:ident: $step:expr;)*) => {
+    ($(fn $name:ident() $step:block)*) => {
         $(#[test]
         fn $name() {
             let runtime = runtime(1);
@@ -344,7 +344,7 @@ macro_rules! give_way {
 }
 
 give_way! {
-    a_channel_that_is_never_empty_gives_way: {
+    fn a_channel_that_is_never_empty_gives_way() {
         let (sender, receiver) = mpsc::channel(8);
         let receiver = Arc::new(std::sync::Mutex::new(receiver));
         move || {
@@ -354,8 +354,8 @@ give_way! {
                 assert_eq!(poll_fn(|cx| receiver.lock().unwrap().poll_recv(cx)).await, Some(1));
             }
         }
-    };
-    a_channel_that_is_never_full_gives_way: {
+    }
+    fn a_channel_that_is_never_full_gives_way() {
         let (sender, receiver) = mpsc::channel(8);
         let receiver = Arc::new(std::sync::Mutex::new(receiver));
         move || {
@@ -365,36 +365,36 @@ give_way! {
                 assert_eq!(receiver.lock().unwrap().try_recv(), Ok(1));
             }
         }
-    };
-    a_lock_that_is_always_free_gives_way: {
+    }
+    fn a_lock_that_is_always_free_gives_way() {
         let lock = Arc::new(Mutex::new(()));
         move || { let lock = lock.clone(); async move { drop(lock.lock().await) } }
-    };
-    a_lock_that_is_always_free_gives_way_to_be_owned: {
+    }
+    fn a_lock_that_is_always_free_gives_way_to_be_owned() {
         let lock = Arc::new(Mutex::new(()));
         move || { let lock = lock.clone(); async move { drop(lock.lock_owned().await) } }
-    };
-    a_lock_that_nobody_writes_gives_way: {
+    }
+    fn a_lock_that_nobody_writes_gives_way() {
         let lock = Arc::new(RwLock::new(()));
         move || { let lock = lock.clone(); async move { drop(lock.read().await) } }
-    };
-    a_lock_that_nobody_reads_gives_way: {
+    }
+    fn a_lock_that_nobody_reads_gives_way() {
         let lock = Arc::new(RwLock::new(()));
         move || { let lock = lock.clone(); async move { drop(lock.write().await) } }
-    };
-    a_semaphore_that_has_permits_gives_way: {
+    }
+    fn a_semaphore_that_has_permits_gives_way() {
         let permits = Arc::new(Semaphore::new(1));
         move || { let permits = permits.clone(); async move { drop(permits.acquire().await) } }
-    };
-    a_value_that_always_changes_gives_way: {
+    }
+    fn a_value_that_always_changes_gives_way() {
         let (sender, receiver) = watch::channel(0);
         move || {
             let mut receiver = receiver.clone();
             sender.send_modify(|value| *value += 1);
             async move { receiver.changed().await.unwrap() }
         }
-    };
-    a_broadcast_that_never_ends_gives_way: {
+    }
+    fn a_broadcast_that_never_ends_gives_way() {
         let (sender, receiver) = broadcast::channel(4);
         let kept = receiver;
         move || {
@@ -402,7 +402,7 @@ give_way! {
             sender.send(1).unwrap();
             async move { assert_eq!(receiver.recv().await, Ok(1)) }
         }
-    };
+    }
 }
 
 #[test]
