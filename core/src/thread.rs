@@ -29,6 +29,13 @@ pub(crate) struct ThreadOptions {
 /// A function that a thread calls when it starts or stops.
 pub(crate) type Hook = Arc<dyn Fn() + Send + Sync>;
 
+/// What a worker calls around each of its waits.
+#[derive(Clone, Default)]
+pub(crate) struct ParkHooks {
+    pub(crate) park: Option<Hook>,
+    pub(crate) unpark: Option<Hook>,
+}
+
 impl ThreadOptions {
     /// Starts a thread with signals blocked, which runs `body` between the two hooks, and drops what
     /// `body` returns when nothing of the user's is left to run.
@@ -102,7 +109,7 @@ impl fmt::Debug for ThreadOptions {
 }
 
 /// Calls a hook; a panic in it must not take the thread along.
-fn call(hook: &Option<Hook>) {
+pub(crate) fn call(hook: &Option<Hook>) {
     if let Some(hook) = hook {
         contain(|| hook());
     }

@@ -3,6 +3,7 @@
 
 use futures_lite::future::yield_now;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use libruntime_core::metrics::WorkerState;
 use libruntime_core::net::{TcpListener, TcpStream};
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::time::sleep;
@@ -241,4 +242,58 @@ fn a_runtime_that_runs_nothing_starts_no_watch() {
         .unwrap();
     drop(runtime);
     assert_eq!(started.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn hooks_run_around_each_wait_and_may_spawn_and_panic() {
+    let waits = Arc::new(AtomicUsize::new(0));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let (parked, unparked, spawned) = (waits.clone(), waits.clone(), ran.clone());
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .on_thread_park(move || {
+            if parked.fetch_add(1, Ordering::SeqCst) == 0 {
+                let ran = spawned.clone();
+                drop(libruntime_core::spawn(async move {
+                    ran.fetch_add(1, Ordering::SeqCst);
+                }));
+            }
+            panic!("on purpose");
+        })
+        .on_thread_unpark(move || _ = unparked.fetch_sub(1, Ordering::SeqCst))
+        .build()
+        .unwrap();
+    while ran.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    runtime.block_on(runtime.spawn(async {})).unwrap().unwrap();
+    drop(runtime);
+    assert_eq!(waits.load(Ordering::SeqCst), 0, "as many after as before");
+}
+
+#[test]
+fn a_workers_state_and_what_it_did_are_seen_from_outside() {
+    let runtime = runtime(1);
+    let task = runtime.spawn(async {
+        let state = libruntime_core::runtime::Handle::current().metrics();
+        assert_eq!(state.worker_state(0), WorkerState::Running);
+        libruntime_core::spawn(async {}).await.unwrap();
+    });
+    runtime.block_on(task).unwrap().unwrap();
+    while runtime.metrics().worker_state(0) != WorkerState::InReactor {
+        thread::yield_now();
+    }
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let metrics = handle.metrics();
+    assert_eq!(metrics.worker_state(0), WorkerState::Terminated);
+    assert!(metrics.worker_search_count(0) > 0);
+    assert!(metrics.worker_injector_take_count(0) > 0);
+    assert!(metrics.worker_lifo_poll_count(0) > 0);
+    assert!(
+        metrics.worker_unpark_count(0) > 0,
+        "the shutdown's at least"
+    );
+    assert_eq!(metrics.worker_stall_count(0), 0);
+    assert_eq!(metrics.stall_hand_over_count(), 0);
 }

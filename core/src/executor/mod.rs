@@ -5,6 +5,8 @@
 
 mod counters;
 mod driver;
+#[cfg(all(test, not(loom)))]
+mod fairness_tests;
 mod front;
 mod idle;
 mod lookout;

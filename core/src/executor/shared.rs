@@ -18,6 +18,7 @@ use crate::shim::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fe
 use crate::shim::thread::Thread;
 use crate::task::memory::{Block, Pool, Slot};
 use crate::task::{JoinHandle, Notified, Record, Released, Schedule, TaskPtr, new_task, owner_of};
+use crate::thread::ParkHooks;
 use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::future::Future;
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub(super) reactor: driver::ReactorSlot,
     pub(super) lookout: Arc<Lookout>,
     pub(super) watch: Watch,
+    pub(super) hooks: ParkHooks,
     /// Tasks that the shutdown dropped.
     pub(super) dropped: AtomicUsize,
     next_foreign: AtomicUsize,
@@ -84,6 +86,7 @@ impl Shared {
         policy: &Policy,
         blocking: Arc<blocking::Pool>,
         memory: Pool,
+        hooks: ParkHooks,
         watch: Option<watch::Starter>,
     ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
@@ -125,6 +128,7 @@ impl Shared {
             reactor,
             lookout,
             watch: Watch::new(watch),
+            hooks,
             dropped: AtomicUsize::new(0),
             next_foreign: AtomicUsize::new(0),
             blocking,

@@ -1,12 +1,11 @@
 //! Where a worker stands.
 //!
 //! ```text
-//! Starting ──> Running <──> Searching ──┐
-//!                 │ ^ ^         │ ^     │
-//!                 │ │ └─────────┼─┼─────┼── Parked, InReactor
-//!                 │ │           └─┼─────┴──────────^
-//!                 │ └── HandedOver└── (claimed in its sleep)
-//!                 └────────^
+//! Starting ──> Running <──> Searching
+//!               │   ^         │   ^
+//!               v   │         v   │
+//!          Parked, InReactor (claimed in its sleep it wakes to search)
+//!
 //! Starting, Running, Searching ──> Draining ──> Terminated
 //! ```
 //!
@@ -31,34 +30,29 @@ pub enum WorkerState {
     Parked,
     /// It waits for work and for I/O.
     InReactor,
-    /// Its thread blocks in a task, and it is on its way to another one: see
-    /// `block_in_place`.
-    HandedOver,
     /// The runtime is shutting down: it drops its tasks.
     Draining,
     /// It has ended.
     Terminated,
 }
 
-use WorkerState::{
-    Draining, HandedOver, InReactor, Parked, Running, Searching, Starting, Terminated,
-};
+use WorkerState::{Draining, InReactor, Parked, Running, Searching, Starting, Terminated};
 
 /// In the order of their numbers.
-const STATES: [WorkerState; 8] = [
-    Starting, Running, Searching, Parked, InReactor, HandedOver, Draining, Terminated,
+const STATES: [WorkerState; 7] = [
+    Starting, Running, Searching, Parked, InReactor, Draining, Terminated,
 ];
-const ONE_CHANGE: u32 = STATES.len() as u32;
+/// The lower bits of the word are the state.
+const ONE_CHANGE: u32 = STATES.len().next_power_of_two() as u32;
 
 impl WorkerState {
     /// Whether a worker may go from here to `next`.
     fn allows(self, next: WorkerState) -> bool {
         match self {
             Starting => matches!(next, Running | Draining),
-            Running => matches!(next, Searching | Parked | InReactor | HandedOver | Draining),
+            Running => matches!(next, Searching | Parked | InReactor | Draining),
             Searching => matches!(next, Running | Parked | InReactor | Draining),
             Parked | InReactor => matches!(next, Running | Searching),
-            HandedOver => matches!(next, Running),
             Draining => matches!(next, Terminated),
             Terminated => false,
         }
@@ -168,14 +162,10 @@ mod tests {
     fn every_step_that_is_not_drawn_is_an_error() {
         let drawn = [
             (Starting, &[Running, Draining][..]),
-            (
-                Running,
-                &[Searching, Parked, InReactor, HandedOver, Draining],
-            ),
+            (Running, &[Searching, Parked, InReactor, Draining]),
             (Searching, &[Running, Parked, InReactor, Draining]),
             (Parked, &[Running, Searching]),
             (InReactor, &[Running, Searching]),
-            (HandedOver, &[Running]),
             (Draining, &[Terminated]),
             (Terminated, &[]),
         ];

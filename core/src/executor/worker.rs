@@ -15,6 +15,7 @@ use crate::shim::thread;
 use crate::shim::thread_local;
 use crate::task::memory::{Block, Magazines, Slot};
 use crate::task::{JoinHandle, Notified, OwnedTasks, Record, TaskPtr, coop, new_task_in};
+use crate::thread as thread_hooks;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::ptr;
@@ -25,7 +26,7 @@ use std::time::Instant;
 /// is the next.
 pub(super) const EVENT_INTERVAL: u32 = if cfg!(loom) { 4 } else { 61 };
 /// Polls between two looks at the injector while the own queue is not empty.
-const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 3 } else { 31 };
+pub(super) const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 3 } else { 31 };
 /// Polls in a row from the LIFO slot: two tasks that wake each other must not starve the queue.
 const LIFO_STREAK: u32 = 3;
 /// How often a steal that somebody interfered with is tried again before the next victim.
@@ -296,12 +297,23 @@ impl Worker {
         self.shared.watch.arm(&self.shared);
     }
 
+    /// Waits for work.
     #[cold]
     pub(super) fn sleep(&self) {
+        let hooks = &self.shared.hooks;
+        // Before the sleep is announced: what this wakes is in the queue by then.
+        self.batch(|| {
+            self.reap();
+            thread_hooks::call(&hooks.park);
+        });
+        self.wait();
+        thread_hooks::call(&hooks.unpark);
+    }
+
+    fn wait(&self) {
         let tick = self.front.tick();
         self.count_polls(tick.wrapping_sub(1));
         self.counted_turns.set(tick);
-        self.batch(|| self.reap());
         let searching = self.searching.replace(false);
         let idle = &self.shared.idle;
         if idle.sleep(self.index, searching) == Sleep::LookFirst && self.shared.has_work() {
@@ -732,7 +744,7 @@ mod tests {
     use crate::executor::shared::Workers;
     use crate::task::memory::Pool as Memory;
     use crate::task::new_task;
-    use crate::thread::ThreadOptions;
+    use crate::thread::{ParkHooks as Hooks, ThreadOptions};
     use std::sync::Arc;
 
     /// Two workers that no thread runs, the second asleep.
@@ -752,7 +764,15 @@ mod tests {
             family: Arc::new(()),
         };
         let pool = Pool::new(options, Settings::default());
-        Shared::with_workers(2, &Policy::Fifo, pool, Memory::new(1 << 20), None).unwrap()
+        Shared::with_workers(
+            2,
+            &Policy::Fifo,
+            pool,
+            Memory::new(1 << 20),
+            Hooks::default(),
+            None,
+        )
+        .unwrap()
     }
 
     fn task(shared: &SharedRef) -> Notified {

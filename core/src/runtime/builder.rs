@@ -7,7 +7,7 @@ use super::policy::Policy;
 use crate::blocking::{Class, ClassSettings, Pool, Settings};
 use crate::executor::{Shared, WatchStarter};
 use crate::task::memory;
-use crate::thread::{Hook, ThreadOptions, wake_on_time};
+use crate::thread::{Hook, ParkHooks, ThreadOptions, wake_on_time};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub struct Builder {
     on_stop: Option<Hook>,
     task_memory: usize,
     stall_watch: bool,
+    park_hooks: ParkHooks,
 }
 
 impl Builder {
@@ -45,6 +46,7 @@ impl Builder {
             task_memory: memory::KEEP,
             // A model has no time to pass.
             stall_watch: !cfg!(loom),
+            park_hooks: ParkHooks::default(),
         }
     }
 
@@ -147,6 +149,26 @@ impl Builder {
         self
     }
 
+    /// A function that each worker calls before it waits for work. It may find some after all, and not
+    /// wait. Tasks that the function spawns or wakes are run before the wait. A panic in it is
+    /// ignored.
+    pub fn on_thread_park<F>(&mut self, hook: F) -> &mut Builder
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        self.park_hooks.park = Some(Arc::new(hook));
+        self
+    }
+
+    /// A function that each worker calls after each of those waits, likewise.
+    pub fn on_thread_unpark<F>(&mut self, hook: F) -> &mut Builder
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
+        self.park_hooks.unpark = Some(Arc::new(hook));
+        self
+    }
+
     /// Whether a thread watches for polls that hold up others; it does by default, if there are two
     /// workers or more.
     ///
@@ -198,7 +220,14 @@ impl Builder {
             start
         });
         let memory = memory::Pool::new(self.task_memory);
-        let (shared, workers) = Shared::with_workers(workers, &self.policy, pool, memory, watch)?;
+        let (shared, workers) = Shared::with_workers(
+            workers,
+            &self.policy,
+            pool,
+            memory,
+            self.park_hooks.clone(),
+            watch,
+        )?;
         let runtime = Runtime {
             handle: Handle::new(shared),
             threads: threads.clone(),
