@@ -58,14 +58,14 @@ fn steal_and_run(thief: &impl Thief<Local>, home: &Local) {
 fn loom_queue_pop_and_two_thieves_find_each_task_once() {
     model(|| {
         let runs = Arc::new(AtomicUsize::new(0));
-        let queue = Local::new();
+        let queue = Local::new(false);
         for _ in 0..4 {
             queue.push(task(&runs));
         }
         let thieves: Vec<_> = (0..2)
             .map(|_| {
                 let thief = queue.thief();
-                thread::spawn(move || steal_and_run(&thief, &Local::new()))
+                thread::spawn(move || steal_and_run(&thief, &Local::new(false)))
             })
             .collect();
         while let Some(popped) = queue.pop() {
@@ -83,14 +83,14 @@ fn loom_queue_pop_and_two_thieves_find_each_task_once() {
 fn loom_queue_that_is_stolen_into_is_stolen_from() {
     model(|| {
         let runs = Arc::new(AtomicUsize::new(0));
-        let first = Local::new();
+        let first = Local::new(false);
         for _ in 0..4 {
             first.push(task(&runs));
         }
-        let second = Local::new();
+        let second = Local::new(false);
         let (from_first, from_second) = (first.thief(), second.thief());
         let middle = thread::spawn(move || steal_and_run(&from_first, &second));
-        let last = thread::spawn(move || steal_and_run(&from_second, &Local::new()));
+        let last = thread::spawn(move || steal_and_run(&from_second, &Local::new(false)));
         while let Some(task) = first.pop() {
             task.run();
         }
@@ -109,7 +109,7 @@ fn loom_queue_injector_gives_each_task_to_one_worker() {
             .map(|_| {
                 let injector = injector.clone();
                 thread::spawn(move || {
-                    let home = Local::new();
+                    let home = Local::new(false);
                     if let Stolen::Task(task) = injector.take_batch(&home) {
                         task.run();
                     }
