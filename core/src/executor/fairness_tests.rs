@@ -1,6 +1,6 @@
 //! How long other work waits while tasks wake themselves for ever, in polls: what the README says.
 
-use super::worker::{EVENT_INTERVAL, INJECTOR_INTERVAL};
+use super::pace::{EVENT_INTERVAL, INJECTOR_INTERVAL};
 use crate::net::TcpListener;
 use crate::runtime::{Builder, Runtime};
 use crate::task::yield_now;

@@ -15,6 +15,7 @@ mod loom_queue;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod ordered;
+mod pace;
 mod parker;
 mod policy;
 mod queue;

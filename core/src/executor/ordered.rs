@@ -1,7 +1,8 @@
 //! A worker's turns under a policy that has an order of its own: see `policy/mod.rs`.
 
+use super::pace::EVENT_INTERVAL;
 use super::policy::{Ageing, Ordered};
-use super::worker::{EVENT_INTERVAL, Worker};
+use super::worker::Worker;
 use crate::runtime::{Policy, PriorityOptions};
 use crate::task::{Notified, coop};
 use std::cell::Cell;

@@ -5,6 +5,7 @@ use super::driver;
 use super::front::OwnFront;
 use super::idle::Sleep;
 use super::ordered::Course;
+use super::pace::Pace;
 use super::parker::Parker;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
@@ -22,11 +23,6 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Polls between two looks at the reactor and the timers. Tokio's figure, from its measurements; so
-/// is the next.
-pub(super) const EVENT_INTERVAL: u32 = if cfg!(loom) { 4 } else { 61 };
-/// Polls between two looks at the injector while the own queue is not empty.
-pub(super) const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 3 } else { 31 };
 /// Polls in a row from the LIFO slot: two tasks that wake each other must not starve the queue.
 const LIFO_STREAK: u32 = 3;
 /// How often a steal that somebody interfered with is tried again before the next victim.
@@ -39,6 +35,8 @@ const EAGER: u8 = 2;
 const ORDERED: u8 = 4;
 /// The policy is last in, first out. The slot is for that too; only what yields goes elsewhere.
 const NEWEST_FIRST: u8 = 8;
+/// Polls are long: a woken task goes behind the others, where another worker may take it. See [`Pace`].
+const LONG_POLLS: u8 = 16;
 /// References to the common ground that a worker takes from the count, or gives back, at once.
 pub(super) const BANK: usize = 64;
 
@@ -85,6 +83,7 @@ pub(crate) struct Worker {
     /// still in this core's cache.
     front: OwnFront,
     lifo_streak: Cell<u32>,
+    pace: Pace,
     owned: RefCell<OwnedTasks>,
     /// References to `shared` that belong to nobody yet.
     bank: Cell<usize>,
@@ -133,6 +132,7 @@ impl Worker {
             queue,
             front,
             lifo_streak: Cell::new(0),
+            pace: Pace::new(),
             owned: RefCell::new(OwnedTasks::new(index as u32)),
             bank: Cell::new(0),
             counted_turns: Cell::new(0),
@@ -186,7 +186,7 @@ impl Worker {
     /// Runs a task, or looks for one, or sleeps until there is one.
     fn turn(&self) {
         let tick = self.next_tick();
-        if tick.is_multiple_of(EVENT_INTERVAL) {
+        if self.pace.events_are_due(tick) {
             self.look_around();
         }
         match self.next_task(tick).or_else(|| self.search()) {
@@ -206,7 +206,7 @@ impl Worker {
 
     #[inline]
     fn next_task(&self, tick: u32) -> Option<Notified> {
-        if tick.is_multiple_of(INJECTOR_INTERVAL)
+        if self.pace.injector_is_due(tick)
             && let Some(task) = self.take_injected()
         {
             // The batch may have been out of everybody's sight on its way here.
@@ -326,6 +326,7 @@ impl Worker {
         }
         let (now, own_timers) = self.park();
         self.busy.wake(now, &self.remote().counters);
+        self.pace.begin(now, self.counters.polls.get());
         let claimed = idle.wake(self.index);
         self.searching.set(claimed);
         self.front.state().wake(claimed);
@@ -428,6 +429,11 @@ impl Worker {
         {
             self.shared.injector.push(oldest);
         }
+        let now = Instant::now();
+        self.count_polls(self.front.tick().wrapping_sub(1));
+        let long = self.pace.look(now, self.counters.polls.get());
+        let detour = self.detour.get() & !LONG_POLLS;
+        self.detour.set(detour | if long { LONG_POLLS } else { 0 });
         self.batch(|| {
             self.reap();
             if let Some(mut reactor) = self.shared.reactor.try_lock() {
@@ -435,9 +441,8 @@ impl Worker {
             }
         });
         self.refresh_eager();
-        self.fire(Instant::now);
+        self.fire(|| now);
         self.share();
-        self.count_polls(self.front.tick().wrapping_sub(1));
         self.counters.publish(&self.remote().counters);
         self.magazines.publish(&self.shared.memory);
     }
@@ -796,7 +801,11 @@ mod tests {
         for _ in 0..8 {
             shared.injector.push(task(&shared));
         }
-        assert!(workers[0].next_task(INJECTOR_INTERVAL).is_some());
+        assert!(
+            workers[0]
+                .next_task(super::super::pace::INJECTOR_INTERVAL)
+                .is_some()
+        );
         assert_eq!(shared.idle.sleepers(), 0);
         workers[0].cancel_queued();
         shared.drain_injector();

@@ -12,7 +12,7 @@
 //! # How old the figures are
 //!
 //! A worker counts for itself, and shows its counters to others when it waits for work and once in
-//! 61 turns while it has some. So its counters are as of its last wait, or up to 61 polls old; those of a
+//! 64 turns at least while it has some. So its counters are as of its last wait, or up to 64 polls old; those of a
 //! worker that is inside a long poll are as of some poll before that one. Two workers' counters may
 //! be of different moments: a total may be short of a task that one has spawned and count what
 //! another did after. Of a runtime at rest every figure is exact.
