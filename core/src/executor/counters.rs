@@ -212,8 +212,9 @@ impl Foreign {
         self.spawned.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn complete(&self) {
-        self.completed.fetch_add(1, Relaxed);
+    /// Returns how many have completed, this one included.
+    pub(super) fn complete(&self) -> u64 {
+        self.completed.fetch_add(1, Relaxed) + 1
     }
 }
 

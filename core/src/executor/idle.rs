@@ -153,6 +153,12 @@ impl Idle {
         })
     }
 
+    /// Whether `worker` sleeps, and nobody has claimed it.
+    pub(super) fn is_asleep(&self, worker: usize) -> bool {
+        let (word, bit) = self.group(worker);
+        word.load(Ordering::Relaxed) & bit != 0
+    }
+
     /// `worker` is awake. `true`: it was claimed, and is counted as searching.
     #[must_use]
     pub(super) fn wake(&self, worker: usize) -> bool {

@@ -188,6 +188,21 @@ impl Shared {
         }
     }
 
+    /// Wakes the sleepers in whose lists completed tasks are. Without that those would hold their
+    /// memory for as long as the sleep lasts, however many others complete meanwhile; so a thread
+    /// that completes others' tasks calls this once in [`worker::RELEASES`].
+    #[cold]
+    pub(super) fn wake_to_reap(&self) {
+        if self.idle.sleepers() == 0 {
+            return;
+        }
+        for (worker, remote) in self.remotes.iter().enumerate() {
+            if self.idle.is_asleep(worker) && !remote.released.is_empty() {
+                self.unpark(worker);
+            }
+        }
+    }
+
     /// Whether any queue that a searcher may take from holds a task.
     pub(super) fn has_work(&self) -> bool {
         match &self.ordered {
@@ -461,17 +476,28 @@ impl Schedule for SharedRef {
     fn release(&self, task: TaskPtr) -> bool {
         worker::with_current(|current| {
             let here = current.filter(|worker| worker.shared.same(self));
-            match here {
-                Some(worker) => worker.counters.completed.inc(),
+            let completed_outside = match here {
+                Some(worker) => {
+                    worker.counters.completed.inc();
+                    0
+                }
                 None => self.foreign.complete(),
-            }
+            };
             let Some(owner) = owner_of(task) else {
                 return false;
             };
             let unlinked = here.is_some_and(|worker| worker.unbind(task, owner));
             if !unlinked {
+                // The reference of the completion keeps the task, and so `self`, until this returns.
                 // SAFETY: the task completed in our hands and is in that worker's list.
                 unsafe { self.remotes[owner as usize].released.push(task) };
+                match here {
+                    Some(worker) => worker.count_release(),
+                    None if completed_outside.is_multiple_of(worker::RELEASES as u64) => {
+                        self.wake_to_reap();
+                    }
+                    None => {}
+                }
             }
             unlinked
         })

@@ -39,6 +39,8 @@ const NEWEST_FIRST: u8 = 8;
 const LONG_POLLS: u8 = 16;
 /// References to the common ground that a worker takes from the count, or gives back, at once.
 pub(super) const BANK: usize = 64;
+/// Tasks of others' lists that a thread completes before it has sleepers unlink theirs.
+pub(super) const RELEASES: usize = 256;
 
 thread_local! {
     /// The worker whose loop runs on this thread.
@@ -85,6 +87,8 @@ pub(crate) struct Worker {
     lifo_streak: Cell<u32>,
     pace: Pace,
     owned: RefCell<OwnedTasks>,
+    /// Tasks of other workers' lists that completed here, modulo [`RELEASES`].
+    released: Cell<usize>,
     /// References to `shared` that belong to nobody yet.
     bank: Cell<usize>,
     /// The turns that `counters.polls` knows of: each was a poll, or a wait.
@@ -134,6 +138,7 @@ impl Worker {
             lifo_streak: Cell::new(0),
             pace: Pace::new(),
             owned: RefCell::new(OwnedTasks::new(index as u32)),
+            released: Cell::new(0),
             bank: Cell::new(0),
             counted_turns: Cell::new(0),
             searching: Cell::new(false),
@@ -586,6 +591,15 @@ impl Worker {
         own
     }
 
+    /// A task of another worker's list completed here.
+    pub(super) fn count_release(&self) {
+        let released = (self.released.get() + 1) % RELEASES;
+        self.released.set(released);
+        if released == 0 {
+            self.shared.wake_to_reap();
+        }
+    }
+
     /// Memory for a task.
     #[inline(always)]
     pub(super) fn allocate(&self, slot: Slot) -> Block {
@@ -793,6 +807,44 @@ mod tests {
         workers[0].share();
         assert_eq!(shared.idle.sleepers(), 0);
         workers[0].cancel_queued();
+    }
+
+    #[test]
+    fn sleeper_is_woken_to_unlink_the_tasks_that_completed_elsewhere() {
+        let (shared, workers) = awake();
+        let run_all = |worker: &Worker| {
+            let _current = Current::enter(worker);
+            while let Some(task) = worker.next_task(1) {
+                task.run();
+            }
+        };
+        for round in 0..2 * RELEASES {
+            let mut wait = true;
+            let (tell, told) = std::sync::mpsc::channel::<std::task::Waker>();
+            let waits = std::future::poll_fn(move |cx| {
+                let _ = tell.send(cx.waker().clone());
+                match std::mem::replace(&mut wait, false) {
+                    true => std::task::Poll::Pending,
+                    false => std::task::Poll::Ready(()),
+                }
+            });
+            workers[0].push(new_task(waits, shared.clone(), None).0);
+            run_all(&workers[0]);
+            let waker = told.try_recv().expect("it was polled");
+            if round == 0 {
+                assert_eq!(shared.idle.sleep(0, false), Sleep::LookFirst);
+            }
+            {
+                let _current = Current::enter(&workers[1]);
+                waker.wake();
+            }
+            run_all(&workers[1]);
+            let woken = workers[0].remote().parker.park(Some(Default::default()));
+            assert_eq!(woken, (round + 1) % RELEASES == 0, "release {round}");
+        }
+        assert_eq!(workers[0].owned.borrow().len(), 2 * RELEASES);
+        workers[0].reap();
+        assert!(workers[0].owned.borrow().is_empty());
     }
 
     #[test]
