@@ -3,6 +3,9 @@
 //!
 //! This crate knows nothing of C, Python or JavaScript; the C API and the bindings stand on it.
 
+// Models use parts of what stands on the system's own primitives.
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
+
 pub mod blocking;
 mod context;
 #[cfg(not(loom))]
