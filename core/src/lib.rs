@@ -29,6 +29,7 @@ pub mod sync;
 pub mod task;
 mod thread;
 pub mod time;
+pub mod topology;
 
 use std::future::Future;
 use task::JoinHandle;

@@ -3,6 +3,7 @@
 use crate::panic::{contain, discard_payload};
 use crate::shim::thread::{Builder, JoinHandle, current};
 use crate::shim::thread_local;
+use crate::topology::{Pin, unpinned};
 use std::cell::Cell;
 use std::fmt;
 use std::io;
@@ -49,19 +50,37 @@ impl ThreadOptions {
         &self,
         body: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
+        self.spawn_on(None, body)
+    }
+
+    /// As [`spawn`](Self::spawn), on a processor that the thread will stay on, or on any that the
+    /// calling thread might use.
+    pub(crate) fn spawn_on<T>(
+        &self,
+        cpu: Option<usize>,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let pin = cpu.map(Pin::new).transpose()?;
         let mut builder = Builder::new().name(self.next_name()?);
         if let Some(size) = self.stack_size {
             builder = builder.stack_size(size);
         }
-        let options = self.clone();
-        with_signals_blocked(|| {
+        let (options, own) = (self.clone(), pin.clone());
+        let start = || {
             builder.spawn(move || {
+                if let Some(pin) = own {
+                    pin.adopt();
+                }
                 FAMILY.with(|family| family.set(Arc::as_ptr(&options.family)));
                 call(&options.on_start);
                 let ended = body();
                 call(&options.on_stop);
                 drop(ended);
             })
+        };
+        with_signals_blocked(|| match pin {
+            Some(pin) => pin.start(start),
+            None => unpinned(start),
         })
     }
 
@@ -88,7 +107,7 @@ impl ThreadOptions {
 #[cfg(not(loom))]
 pub(crate) fn spawn_helper(name: &str, body: impl FnOnce() + Send + 'static) -> bool {
     let builder = std::thread::Builder::new().name(name.to_owned());
-    with_signals_blocked(|| builder.spawn(body)).is_ok()
+    with_signals_blocked(|| unpinned(|| builder.spawn(body))).is_ok()
 }
 
 /// Waits until a thread has ended, unless it is the calling one, which its destructors of

@@ -23,6 +23,7 @@ mod shared;
 mod slot;
 mod state;
 mod sys;
+mod victims;
 mod watch;
 mod worker;
 
@@ -32,5 +33,6 @@ pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use policy::{FairLane, GroupKey, MAX_WEIGHT};
 pub(crate) use shared::{Shared, SharedRef};
 pub use state::WorkerState;
+pub(crate) use victims::Neighbours;
 pub(crate) use watch::Starter as WatchStarter;
 pub(crate) use worker::{is_worker, with_current as with_worker};

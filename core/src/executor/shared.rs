@@ -8,6 +8,7 @@ use super::lookout::Lookout;
 use super::parker::Parker;
 use super::policy::{FairLane, Ordered};
 use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
+use super::victims::Neighbours;
 use super::watch::{self, Watch};
 use super::worker::{self, Worker};
 use crate::blocking;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     /// has an order of its own.
     pub(super) ordered: Option<Ordered>,
     pub(super) remotes: Box<[CachePadded<Remote>]>,
+    /// Whom workers try first when they look for work; anybody, if there is nothing to choose by.
+    pub(super) neighbours: Option<Neighbours>,
     /// Set first at shutdown: no task may be spawned, every worker leaves its loop.
     closed: AtomicBool,
     /// [`OPEN`], then [`DRAINING`], then [`DONE`]: see the README.
@@ -88,6 +91,7 @@ impl Shared {
         memory: Pool,
         hooks: ParkHooks,
         watch: Option<watch::Starter>,
+        neighbours: Option<Neighbours>,
     ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let newest_first = *policy == Policy::Lifo;
@@ -121,6 +125,7 @@ impl Shared {
             injector: CachePadded::new(InjectQueue::new()),
             ordered: Ordered::new(policy, workers),
             remotes,
+            neighbours,
             closed: AtomicBool::new(false),
             phase: AtomicU32::new(OPEN),
             drainer: Mutex::new(None),

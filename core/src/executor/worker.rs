@@ -261,27 +261,38 @@ impl Worker {
             self.front.state().search();
         }
         self.counters.searches.inc();
-        let remotes = &self.shared.remotes;
-        let start = self.random() as usize % remotes.len();
-        for i in 0..remotes.len() {
-            let victim = (start + i) % remotes.len();
-            if victim == self.index {
-                continue;
+        let stolen = match &self.shared.neighbours {
+            None => {
+                let all = self.shared.remotes.len();
+                let start = self.random() as usize % all;
+                (0..all).find_map(|i| self.steal_from((start + i) % all))
             }
-            for _ in 0..STEAL_RETRIES {
-                match remotes[victim].thief.steal_half(&self.queue) {
-                    Stolen::Task(task) => {
-                        // Less what has been stolen from here meanwhile.
-                        self.counters.stolen.add(1 + self.queue.len() as u64);
-                        self.counters.steals.inc();
-                        return Some(task);
-                    }
-                    Stolen::Nothing => break,
-                    Stolen::Retry => {}
+            Some(neighbours) => {
+                let mut order = neighbours.order(self.index, self.random());
+                order.find_map(|victim| self.steal_from(victim))
+            }
+        };
+        stolen.or_else(|| self.take_injected())
+    }
+
+    #[inline]
+    fn steal_from(&self, victim: usize) -> Option<Notified> {
+        if victim == self.index {
+            return None;
+        }
+        for _ in 0..STEAL_RETRIES {
+            match self.shared.remotes[victim].thief.steal_half(&self.queue) {
+                Stolen::Task(task) => {
+                    // Less what has been stolen from here meanwhile.
+                    self.counters.stolen.add(1 + self.queue.len() as u64);
+                    self.counters.steals.inc();
+                    return Some(task);
                 }
+                Stolen::Nothing => break,
+                Stolen::Retry => {}
             }
         }
-        self.take_injected()
+        None
     }
 
     #[inline]
@@ -760,6 +771,7 @@ mod costs;
 mod tests {
     use super::*;
     use crate::blocking::{Pool, Settings};
+    use crate::executor::Neighbours;
     use crate::executor::shared::Workers;
     use crate::task::memory::Pool as Memory;
     use crate::task::new_task;
@@ -775,6 +787,11 @@ mod tests {
 
     /// Two workers that no thread runs.
     pub(super) fn awake() -> (SharedRef, Workers) {
+        awake_on(&[0, 0])
+    }
+
+    /// Workers on those nodes of memory, which no thread runs.
+    fn awake_on(nodes: &[usize]) -> (SharedRef, Workers) {
         let options = ThreadOptions {
             name: Arc::new(String::new),
             stack_size: None,
@@ -784,12 +801,13 @@ mod tests {
         };
         let pool = Pool::new(options, Settings::default());
         Shared::with_workers(
-            2,
+            nodes.len(),
             &Policy::Fifo,
             pool,
             Memory::new(1 << 20),
             Hooks::default(),
             None,
+            Neighbours::new(nodes),
         )
         .unwrap()
     }
@@ -845,6 +863,27 @@ mod tests {
         assert_eq!(workers[0].owned.borrow().len(), 2 * RELEASES);
         workers[0].reap();
         assert!(workers[0].owned.borrow().is_empty());
+    }
+
+    #[test]
+    fn worker_steals_from_its_own_node_first() {
+        let (shared, workers) = awake_on(&[0, 1, 0, 1]);
+        workers[0].front.state().start();
+        for _ in 0..20 {
+            // Two each: the first is in the slot, the second may be stolen.
+            for victim in [1, 2, 3] {
+                workers[victim].push(task(&shared));
+                workers[victim].push(task(&shared));
+            }
+            for left in [1, 0] {
+                assert!(workers[0].search().is_some());
+                workers[0].end_search();
+                assert!(workers[2].queue.pop().is_none(), "the near one was first");
+                let far = workers[1].queue.len() + workers[3].queue.len();
+                assert_eq!(far, 1 + left);
+            }
+            workers.iter().for_each(|worker| worker.cancel_queued());
+        }
     }
 
     #[test]

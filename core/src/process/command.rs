@@ -2,6 +2,7 @@
 
 use super::{Child, orphans};
 use crate::thread::with_signals_as_for_a_program;
+use crate::topology::unpinned;
 use std::ffi::OsStr;
 use std::future::Future;
 use std::io;
@@ -158,7 +159,7 @@ impl Command {
     /// when it has no descriptors left for the pipes.
     pub fn spawn(&mut self) -> io::Result<Child> {
         orphans::reap();
-        let child = with_signals_as_for_a_program(|| self.std.spawn());
+        let child = with_signals_as_for_a_program(|| unpinned(|| self.std.spawn()));
         Child::new(
             child.map_err(|error| self.explain(error))?,
             self.kill_on_drop,

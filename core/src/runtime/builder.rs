@@ -1,6 +1,7 @@
 //! How a runtime is set up.
 
 use super::Runtime;
+use super::affinity::Affinity;
 use super::handle::Handle;
 use super::lifecycle::{Alive, Threads};
 use super::policy::Policy;
@@ -8,6 +9,7 @@ use crate::blocking::{Class, ClassSettings, Pool, Settings};
 use crate::executor::{Shared, WatchStarter};
 use crate::task::memory;
 use crate::thread::{Hook, ParkHooks, ThreadOptions, wake_on_time};
+use crate::topology::unpinned;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::time::Duration;
 pub struct Builder {
     workers: Option<usize>,
     policy: Policy,
+    affinity: Affinity,
     blocking: Settings,
     name: Arc<dyn Fn() -> String + Send + Sync>,
     stack_size: Option<usize>,
@@ -38,6 +41,7 @@ impl Builder {
         Builder {
             workers: None,
             policy: Policy::default(),
+            affinity: Affinity::None,
             blocking: Settings::default(),
             name: Arc::new(|| "libruntime".to_owned()),
             stack_size: None,
@@ -59,6 +63,12 @@ impl Builder {
     /// In which order ready tasks run.
     pub fn policy(&mut self, policy: Policy) -> &mut Builder {
         self.policy = policy;
+        self
+    }
+
+    /// On which processors workers run: wherever the system likes, unless this is set.
+    pub fn affinity(&mut self, affinity: Affinity) -> &mut Builder {
+        self.affinity = affinity;
         self
     }
 
@@ -186,12 +196,14 @@ impl Builder {
     /// Starts the runtime.
     ///
     /// # Errors
-    /// `InvalidInput` if a setting is out of range; else what the system says when it gives no
-    /// descriptor for the reactor, or no thread. Threads already started have ended then.
+    /// `InvalidInput` if a setting is out of range or names a processor that can not be used,
+    /// `Unsupported` if workers are to be pinned where the system can not; else what the system says
+    /// when it gives no descriptor for the reactor, or no thread. Threads already started have ended
+    /// then.
     pub fn build(&self) -> io::Result<Runtime> {
         let workers = match self.workers {
             Some(workers) => workers,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
+            None => unpinned(std::thread::available_parallelism).map_or(1, usize::from),
         };
         if workers > Self::MAX_WORKERS {
             return Err(invalid(format!(
@@ -201,6 +213,7 @@ impl Builder {
         }
         self.policy.check()?;
         self.check_blocking()?;
+        let mut placement = self.affinity.place(workers)?;
         let options = ThreadOptions {
             name: self.name.clone(),
             stack_size: self.stack_size,
@@ -227,13 +240,14 @@ impl Builder {
             memory,
             self.park_hooks.clone(),
             watch,
+            placement.neighbours.take(),
         )?;
         let runtime = Runtime {
             handle: Handle::new(shared),
             threads: threads.clone(),
         };
         let mut failed = None;
-        for worker in workers {
+        for (index, worker) in workers.into_iter().enumerate() {
             let alive = Alive(threads.clone());
             // Shared with this thread, so that a worker without a thread can still be ended.
             let slot = Arc::new(std::sync::Mutex::new(Some(worker)));
@@ -245,7 +259,7 @@ impl Builder {
                 }
                 alive
             };
-            match options.spawn(life) {
+            match options.spawn_on(placement.cpu(index), life) {
                 Ok(handle) => threads.add(handle),
                 Err(error) => {
                     // The end of a runtime takes every worker: this one leaves right here.
@@ -317,6 +331,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("worker_threads", &self.workers)
             .field("policy", &self.policy)
+            .field("affinity", &self.affinity)
             .field("blocking", &self.blocking)
             .field("thread_stack_size", &self.stack_size)
             .field("stall_watch", &self.stall_watch)

@@ -11,6 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod affinity;
 pub(crate) mod block_on;
 mod builder;
 mod group;
@@ -22,6 +23,7 @@ mod loom_tests;
 mod loom_workers;
 mod policy;
 
+pub use affinity::Affinity;
 pub use block_on::EnterError;
 pub use builder::Builder;
 pub use group::Group;
