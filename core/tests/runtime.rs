@@ -387,6 +387,43 @@ fn threads_have_their_names_and_block_signals() {
 }
 
 #[test]
+fn all_threads_have_the_name_and_the_stack_that_were_set() {
+    const STACK: usize = 5 << 20;
+    fn stack_size() -> usize {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        let mut size = 0;
+        // SAFETY: the first call initialises the attributes, the last one frees them.
+        unsafe {
+            let got = libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr());
+            assert_eq!(got, 0);
+            libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut size);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        }
+        size
+    }
+    let (told, seen) = mpsc::channel();
+    let told = Mutex::new(told);
+    let runtime = Builder::new()
+        .worker_threads(2)
+        .thread_name("like the others")
+        .thread_stack_size(STACK)
+        .on_thread_start(move || {
+            let name = thread::current().name().map(str::to_owned);
+            let _ = told.lock().unwrap().send((name, stack_size()));
+        })
+        .build()
+        .unwrap();
+    let job = runtime.spawn(async { libruntime_core::spawn_blocking(|| ()).await });
+    runtime.block_on(job).unwrap().unwrap().unwrap();
+    // Two workers, one for the job, and the watch.
+    for _ in 0..4 {
+        let (name, size) = seen.recv().unwrap();
+        assert_eq!(name.as_deref(), Some("like the others"));
+        assert!((STACK..STACK + (64 << 10)).contains(&size), "{size}");
+    }
+}
+
+#[test]
 fn panicking_hooks_are_contained() {
     let runtime = Builder::new()
         .worker_threads(2)

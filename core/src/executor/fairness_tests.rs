@@ -1,8 +1,10 @@
 //! How long other work waits while tasks wake themselves for ever, in polls: what the README says.
 
 use super::pace::{EVENT_INTERVAL, INJECTOR_INTERVAL};
+use super::worker::LIFO_STREAK;
 use crate::net::TcpListener;
 use crate::runtime::{Builder, Runtime};
+use crate::sync::Notify;
 use crate::task::yield_now;
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, TcpStream};
@@ -130,4 +132,38 @@ fn readiness_is_served_within_the_event_interval() {
         let polls = storm.polls_until(waiter, move || drop(TcpStream::connect(address).unwrap()));
         assert!(polls <= EVENT_INTERVAL as usize + STORM + 1, "{polls}");
     }
+}
+
+#[test]
+fn a_queued_task_has_its_turn_while_two_wake_each_other() {
+    let runtime = Builder::new().worker_threads(1).build().unwrap();
+    let polls = Arc::new(AtomicUsize::new(0));
+    let sides = [Arc::new(Notify::new()), Arc::new(Notify::new())];
+    for side in 0..2 {
+        let (polls, own, other) = (polls.clone(), sides[side].clone(), sides[1 - side].clone());
+        drop(runtime.spawn(async move {
+            loop {
+                own.notified().await;
+                polls.fetch_add(1, Ordering::Relaxed);
+                other.notify_one();
+            }
+        }));
+    }
+    let third = runtime.spawn(async move {
+        // The two wait by then: their first polls are turns of the queue.
+        yield_now().await;
+        sides[0].notify_one();
+        let (mut seen, mut most) = (0, 0);
+        for _ in 0..1000 {
+            yield_now().await;
+            let now = polls.load(Ordering::Relaxed);
+            most = most.max(now - seen);
+            seen = now;
+        }
+        (seen, most)
+    });
+    let (all, most) = runtime.block_on(third).unwrap().unwrap();
+    assert!(all >= 1000, "they did wake each other: {all}");
+    // One of the two is in the queue itself, before the third, if polls have just been long.
+    assert!(most <= LIFO_STREAK as usize + 1, "{most}");
 }

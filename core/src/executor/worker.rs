@@ -24,7 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Polls in a row from the LIFO slot: two tasks that wake each other must not starve the queue.
-const LIFO_STREAK: u32 = 3;
+pub(super) const LIFO_STREAK: u32 = 3;
 /// How often a steal that somebody interfered with is tried again before the next victim.
 const STEAL_RETRIES: u32 = 4;
 /// A turn of the reactor or the timers is under way: wake-ups are announced once, after it.

@@ -15,7 +15,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Settings for a [`Runtime`].
+/// Settings for a [`Runtime`], which says what it promises whatever they are.
+///
+/// A setting that can not be is an error of [`build`](Self::build), which starts nothing then. Names, sizes
+/// of stacks and the hooks for starts and stops are those of every thread of the runtime: workers, the
+/// threads for blocking jobs, and the one that watches for stalls.
 #[derive(Clone)]
 pub struct Builder {
     workers: Option<usize>,
@@ -125,7 +129,8 @@ impl Builder {
         self
     }
 
-    /// The size of each thread's stack, in bytes.
+    /// The size of each thread's stack, in bytes: at least that, and what the standard library takes
+    /// unless set.
     pub fn thread_stack_size(&mut self, bytes: usize) -> &mut Builder {
         self.stack_size = Some(bytes);
         self

@@ -45,6 +45,23 @@ use std::time::{Duration, Instant};
 /// The runtime ends with this value: dropping it cancels the tasks that are left and waits for its
 /// threads, except on a thread of its own, which it does not wait for. [`Handle`]s may outlive it;
 /// what is spawned through them then is cancelled at once.
+///
+/// # What is promised
+/// - *Joining.* When a [`JoinHandle`] resolves, or [`is_finished`](JoinHandle::is_finished) says so, the
+///   destructor of the task's future has returned.
+/// - *Shutdown.* The future of every task that is not done is dropped, exactly once, before
+///   [`shutdown`](Self::shutdown) without a time limit returns, or the drop of this value. No thread is
+///   left then, and no descriptor.
+/// - *Fairness.* Under [`Policy::Fifo`], however many tasks wake themselves for ever, a worker looks at
+///   what was injected from outside after 32 polls at most, and at I/O and timers after 64; polls that
+///   are longer than 125 ns on average make these intervals shorter, down to 2 and 4. An injected
+///   task that is first in line runs then. Others, and what I/O and timers wake, run when each task that
+///   was in the worker's queue before has been polled once, with up to 3 polls of tasks that were just woken before
+///   each of them. So two tasks that keep waking each other starve nobody.
+/// - *Stalls.* No poll is interrupted. What waits for a worker whose poll does not end is passed on to
+///   others, if there are any: see [`Builder::stall_watch`].
+///
+/// `docs/promises.md` names the tests of each, and `docs/policies.md` has what the other policies promise.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
