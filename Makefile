@@ -94,9 +94,9 @@ random:
 # The Rust tests under AddressSanitizer with leak checks, ThreadSanitizer and valgrind; the C programs under the first
 # and the last.
 sanitize:
-	$(PYTHON) tests/sanitize/run.py asan
-	$(PYTHON) tests/sanitize/run.py tsan
-	$(PYTHON) tests/sanitize/run.py valgrind
+	$(PYTHON) tests/sanitize/sanitize.py asan
+	$(PYTHON) tests/sanitize/sanitize.py tsan
+	$(PYTHON) tests/sanitize/sanitize.py valgrind
 	$(PYTHON) tests/c/run.py --mode asan
 	$(PYTHON) tests/c/run.py --mode valgrind
 

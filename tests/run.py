@@ -103,7 +103,12 @@ PARTS = (
         "lint",
         "mypy, tests",
         tool(
-            "mypy", "--strict", "tests/run.py", "tests/loom_orphans.py", "tests/demo/demo.py", "tests/sanitize/run.py"
+            "mypy",
+            "--strict",
+            "tests/run.py",
+            "tests/loom_orphans.py",
+            "tests/demo/demo.py",
+            "tests/sanitize/sanitize.py",
         ),
     ),
     Part("lint", "mypy, Python package", tool("mypy"), folder="bindings/python"),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the Rust tests under a tool that finds what tests alone do not (`make sanitize`).
 
-    tests/sanitize/run.py asan|tsan|valgrind [ARGUMENT OF CARGO TEST ...]
+    tests/sanitize/sanitize.py asan|tsan|valgrind [ARGUMENT OF CARGO TEST ...]
 
 asan: AddressSanitizer with LeakSanitizer over core and the C API. tsan: ThreadSanitizer over core; tsan.supp names what
 it gets wrong. valgrind: memcheck over core. Each first shows on a program that errs that it is really on. The totals
