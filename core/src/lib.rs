@@ -31,6 +31,11 @@ mod thread;
 pub mod time;
 pub mod topology;
 
+/// The examples of the page for users of this crate, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/rust.md")]
+mod page {}
+
 use std::future::Future;
 use task::JoinHandle;
 
