@@ -15,6 +15,7 @@ use libruntime_core::task::{
     self, AbortHandle, AccessError, Id, JoinError, JoinHandle, JoinSet, LocalKey, Scope, YieldNow,
     coop, join_set,
 };
+use libruntime_core::topology::Topology;
 use std::cell::Cell;
 use std::future::Ready;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -73,6 +74,8 @@ type N = Rc<u32>;
 
 table! {
     Runtime: yes yes yes yes yes;
+    Topology: yes yes yes yes yes;
+    runtime::Affinity: yes yes yes yes yes;
     runtime::Builder: yes yes yes no no;
     Handle: yes yes yes yes yes;
     EnterGuard: no no yes no no;

@@ -4,7 +4,7 @@ use crate::executor::Neighbours;
 use crate::topology::{CAN_PIN, Topology};
 use std::io;
 
-/// Where workers run. With [`Builder::affinity`](super::Builder::affinity).
+/// Where workers run, for [`Builder::affinity`](super::Builder::affinity).
 ///
 /// A worker that is pinned stays on one processor all its life, and is there before the hook of
 /// [`on_thread_start`](super::Builder::on_thread_start) is called. The threads for blocking jobs, the
@@ -14,8 +14,8 @@ use std::io;
 ///
 /// Workers that are more than the processors share them, in the same order again. How many workers there
 /// are does not depend on this. If the workers are on several nodes of memory, one that looks for work
-/// tries those of its node first; that is so under the policies `Fifo` and `Lifo`, for the others
-/// look at all queues in any case.
+/// tries those of its node first under the policies `Fifo` and `Lifo`; under the others it
+/// looks at all queues in any case.
 ///
 /// Pinning helps where caches are worth more than a free choice of processors: where the machine is
 /// this runtime's alone. Beside other busy processes it hurts, for a worker can not give way to them.
@@ -35,7 +35,7 @@ pub enum Affinity {
 }
 
 /// The processors of all workers, and who is near to whom.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Placement {
     cpus: Vec<usize>,
     pub(super) neighbours: Option<Neighbours>,
@@ -103,6 +103,19 @@ fn check(cpus: &[usize], topology: &Topology) -> io::Result<()> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_threads_can_not_be_pinned_that_is_refused_and_all_else_is_not() {
+        for affinity in [Affinity::Spread, Affinity::Pack, Affinity::Pin(vec![])] {
+            let placed = affinity.place(2).map(|placement| placement.cpu(1));
+            match placed {
+                Ok(cpu) => assert!(CAN_PIN && cpu.is_some()),
+                Err(error) if CAN_PIN => assert_eq!(affinity, Affinity::Pin(vec![]), "{error}"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
+            }
+        }
+        assert_eq!(Affinity::None.place(2).unwrap().cpu(1), None);
+    }
 
     #[test]
     fn processors_that_can_not_be_used_are_named() {
