@@ -228,7 +228,7 @@ impl Builder {
         };
         crate::time::prepare_fences();
         let pool = Pool::new(options.clone(), self.blocking.clone());
-        let threads = Arc::new(Threads::new(workers));
+        let threads = Arc::new(Threads::new());
         let watch = (self.stall_watch && workers > 1).then(|| {
             let (options, threads) = (options.clone(), threads.clone());
             let start: WatchStarter = Box::new(move |watch| {
@@ -253,7 +253,7 @@ impl Builder {
         };
         let mut failed = None;
         for (index, worker) in workers.into_iter().enumerate() {
-            let alive = Alive(threads.clone());
+            let alive = Alive::new(&threads);
             // Shared with this thread, so that a worker without a thread can still be ended.
             let slot = Arc::new(std::sync::Mutex::new(Some(worker)));
             let own = slot.clone();
@@ -277,7 +277,10 @@ impl Builder {
             }
         }
         match failed {
-            None => Ok(runtime),
+            None => {
+                threads.started();
+                Ok(runtime)
+            }
             Some(error) => Err(error),
         }
     }

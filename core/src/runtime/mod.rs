@@ -133,7 +133,7 @@ impl Runtime {
 
     /// Where the runtime stands.
     pub fn lifecycle(&self) -> Lifecycle {
-        self.threads.lifecycle(self.handle.shared())
+        self.threads.lifecycle()
     }
 
     /// Shuts the runtime down, and waits for its threads for `timeout` at most.
@@ -150,6 +150,7 @@ impl Runtime {
     pub fn shutdown(&self, timeout: Option<Duration>) -> ShutdownReport {
         let deadline = timeout.map(|timeout| clock::after(Instant::now(), timeout));
         let shared = self.handle.shared();
+        self.threads.shut_down();
         shared.close();
         shared.blocking.close();
         let deadline = if shared.blocking.is_current() {
