@@ -99,6 +99,10 @@ mod tsan {
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 
+    // As the standard library's are.
+    impl<T> std::panic::UnwindSafe for Mutex<T> {}
+    impl<T> std::panic::RefUnwindSafe for Mutex<T> {}
+
     impl<T> Mutex<T> {
         pub(crate) const fn new(value: T) -> Self {
             Mutex(parking_lot::Mutex::new(value))
