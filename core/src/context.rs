@@ -58,6 +58,23 @@ impl Drop for DriverGuard<'_> {
     }
 }
 
+/// This thread is not the one that `driver` wakes any more, though it goes on to register with it.
+/// `None`: it was not, or is inside of another driver.
+pub(crate) fn stop_waiting(driver: &Driver) -> Option<Stopped> {
+    let here = DRIVER.with(Cell::get);
+    (ptr::eq(here, driver) && WAITER.with(|waiter| waiter.replace(false))).then_some(Stopped(()))
+}
+
+#[must_use = "the driver has no thread"]
+pub(crate) struct Stopped(());
+
+impl Stopped {
+    /// It is, as before: no other thread has said so meanwhile.
+    pub(crate) fn again(self) {
+        WAITER.with(|waiter| waiter.set(true));
+    }
+}
+
 /// Calls `f` with the driver of this thread; `None` outside of any runtime and event loop.
 pub(crate) fn with_driver<R>(f: impl FnOnce(&Driver) -> R) -> Option<R> {
     if let Some(runtime) = entered_by_hand() {

@@ -70,6 +70,27 @@ impl Starts {
 }
 
 #[test]
+fn a_worker_that_is_handed_over_stays_on_its_processor() {
+    let own = here()[0];
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .affinity(Affinity::Pin(vec![own]))
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        let task = runtime.spawn(async {
+            let other = libruntime_core::spawn(async { (here(), thread::current().id()) });
+            let runtime = libruntime_core::runtime::Handle::current();
+            let other = libruntime_core::task::block_in_place(|| runtime.block_on(other));
+            let (processors, thread) = other.unwrap().unwrap();
+            assert_ne!(thread, thread::current().id());
+            processors
+        });
+        assert_eq!(runtime.block_on(task).unwrap().unwrap(), [own]);
+    }
+}
+
+#[test]
 fn workers_are_pinned_before_their_hook_and_take_processors_in_turn() {
     let allowed = here();
     let (first, last) = (allowed[0], allowed[allowed.len() - 1]);

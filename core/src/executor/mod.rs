@@ -8,6 +8,7 @@ mod driver;
 #[cfg(all(test, not(loom)))]
 mod fairness_tests;
 mod front;
+mod handover;
 mod idle;
 mod lookout;
 #[cfg(all(test, loom))]
@@ -30,6 +31,7 @@ mod worker;
 pub(crate) use counters::Figures;
 #[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
+pub(crate) use handover::{Starter as SpareStarter, Starters, hand_over};
 pub(crate) use policy::{FairLane, GroupKey, MAX_WEIGHT};
 pub(crate) use shared::{Shared, SharedRef};
 pub use state::WorkerState;

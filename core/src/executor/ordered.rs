@@ -1,7 +1,9 @@
 //! A worker's turns under a policy that has an order of its own: see `policy/mod.rs`.
 
+use super::handover::Seat;
 use super::pace::EVENT_INTERVAL;
-use super::policy::{Ageing, Ordered};
+use super::policy::{Ageing, Ordered, Pick, Service};
+use super::shared::Shared;
 use super::worker::Worker;
 use crate::runtime::{Policy, PriorityOptions};
 use crate::task::{Notified, coop};
@@ -41,8 +43,35 @@ impl Course {
 }
 
 impl Worker {
-    /// Runs the task that comes first, or sleeps until there is one.
-    pub(super) fn turn_ordered(&self, queue: &Ordered) {
+    /// As [`Worker::take_turns`], with the tasks that come first by the policy.
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn take_turns_ordered(
+        seat: &Seat,
+        worker: *const Worker,
+        shared: &Shared,
+        queue: &Ordered,
+    ) -> bool {
+        while !shared.is_closed() {
+            // SAFETY: the seat is kept. The reference does not outlast the call.
+            let Some(pick) = (unsafe { (*worker).begin_turn_ordered(queue) }) else {
+                continue;
+            };
+            // SAFETY: as above.
+            if !unsafe { seat.run(pick.task) } {
+                // A poll that blocks elsewhere keeps no worker busy: its group pays what was expected.
+                return false;
+            }
+            // SAFETY: as above.
+            unsafe { (*worker).end_turn_ordered(queue, pick.service) };
+        }
+        true
+    }
+
+    /// Picks the task that comes first, or sleeps until there may be one.
+    #[inline(always)]
+    fn begin_turn_ordered(&self, queue: &Ordered) -> Option<Pick> {
         let course = &self.course;
         let tick = self.next_tick();
         if tick.is_multiple_of(EVENT_INTERVAL) || is_due(course) {
@@ -56,7 +85,7 @@ impl Worker {
             self.sleep();
             course.now.set(now());
             course.looked.set(course.now.get());
-            return;
+            return None;
         };
         self.end_search();
         if pick.stolen {
@@ -65,10 +94,14 @@ impl Worker {
         }
         course.rank.set(pick.rank);
         coop::refill();
-        pick.task.run();
-        let began = course.now.replace(now());
-        if let Some(service) = pick.service {
-            let took = course.now.get().saturating_duration_since(began);
+        Some(pick)
+    }
+
+    #[inline(always)]
+    fn end_turn_ordered(&self, queue: &Ordered, service: Option<Service>) {
+        let began = self.course.now.replace(now());
+        if let Some(service) = service {
+            let took = self.course.now.get().saturating_duration_since(began);
             queue.charge(service, took.as_nanos() as u64);
         }
     }

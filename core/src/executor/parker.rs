@@ -11,9 +11,9 @@
 //! swap as well, so that it sees what was written before the unpark even if it never slept.
 
 use super::driver;
+use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::thread::{self, Thread};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 const EMPTY: u32 = 0;
@@ -24,21 +24,21 @@ const NOTIFIED: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Parker {
     state: AtomicU32,
-    thread: OnceLock<Thread>,
+    /// Changes hands with the worker, and an unpark may still look at it then.
+    thread: Mutex<Option<Thread>>,
 }
 
 impl Parker {
     pub(super) fn new() -> Parker {
         Parker {
             state: AtomicU32::new(EMPTY),
-            thread: OnceLock::new(),
+            thread: Mutex::new(None),
         }
     }
 
-    /// Names the calling thread as the one that will park here.
+    /// Names the calling thread as the one that will park here from now on.
     pub(super) fn attach(&self) {
-        let first = self.thread.set(thread::current()).is_ok();
-        debug_assert!(first, "two threads attached to one parker");
+        *self.thread.lock() = Some(thread::current());
     }
 
     /// Waits on the thread until unparked or for `timeout`. May return early. Whether it was unparked.
@@ -77,7 +77,8 @@ impl Parker {
     pub(super) fn unpark(&self, reactor: &driver::ReactorHandle) {
         match self.state.swap(NOTIFIED, Ordering::AcqRel) {
             PARKED => {
-                if let Some(thread) = self.thread.get() {
+                // If the worker has another thread by now, that one is unparked for nothing.
+                if let Some(thread) = &*self.thread.lock() {
                     thread.unpark();
                 }
             }

@@ -3,13 +3,14 @@
 use super::counters::{BusyClock, Foreign, Published};
 use super::driver::{self, Driver, ReactorHandle};
 use super::front::{Front, OwnFront};
+use super::handover::{Spares, Starters};
 use super::idle::Idle;
 use super::lookout::Lookout;
 use super::parker::Parker;
 use super::policy::{FairLane, Ordered};
 use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
 use super::victims::Neighbours;
-use super::watch::{self, Watch};
+use super::watch::Watch;
 use super::worker::{self, Worker};
 use crate::blocking;
 use crate::metrics::{Snapshot, Stand};
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(super) reactor: driver::ReactorSlot,
     pub(super) lookout: Arc<Lookout>,
     pub(super) watch: Watch,
+    pub(super) spares: Spares,
     pub(super) hooks: ParkHooks,
     /// Tasks that the shutdown dropped.
     pub(super) dropped: AtomicUsize,
@@ -90,12 +92,12 @@ impl Shared {
         blocking: Arc<blocking::Pool>,
         memory: Pool,
         hooks: ParkHooks,
-        watch: Option<watch::Starter>,
+        starters: Starters,
         neighbours: Option<Neighbours>,
     ) -> std::io::Result<(SharedRef, Workers)> {
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let newest_first = *policy == Policy::Lifo;
-        let watched = watch.is_some();
+        let watched = starters.watch.is_some();
         let ends: Vec<_> = (0..workers)
             .map(|_| (Local::new(newest_first), OwnFront::new(watched)))
             .collect();
@@ -132,7 +134,8 @@ impl Shared {
             remains: Mutex::new(Vec::with_capacity(workers)),
             reactor,
             lookout,
-            watch: Watch::new(watch),
+            watch: Watch::new(starters.watch),
+            spares: Spares::new(starters.most_spares, starters.spare),
             hooks,
             dropped: AtomicUsize::new(0),
             next_foreign: AtomicUsize::new(0),
@@ -177,6 +180,7 @@ impl Shared {
                 remote.parker.unpark(self.reactor_handle());
             }
             self.watch.close();
+            self.spares.close();
         }
         first
     }
@@ -283,13 +287,44 @@ impl Shared {
         // `notify` fenced after the push: either the drainer sees the task, or this the phase.
         match self.phase.load(Ordering::SeqCst) {
             OPEN => {}
-            DRAINING => {
-                if let Some(drainer) = &*self.drainer.lock() {
-                    drainer.unpark();
-                }
-            }
+            DRAINING => self.unpark_drainer(),
             _ => self.drain_injector(),
         }
+    }
+
+    fn unpark_drainer(&self) {
+        if let Some(drainer) = &*self.drainer.lock() {
+            drainer.unpark();
+        }
+    }
+
+    /// A task completed on a thread that is none of the workers: it goes back to its list.
+    #[cold]
+    #[inline(never)]
+    fn release_outside(&self, task: TaskPtr) {
+        let completed = self.foreign.complete();
+        let Some(owner) = owner_of(task) else {
+            return;
+        };
+        // SAFETY: the task completed in our hands and is in that worker's list.
+        unsafe { self.remotes[owner as usize].released.push(task) };
+        if completed.is_multiple_of(worker::RELEASES as u64) {
+            self.wake_to_reap();
+        }
+        // Either the drainer sees the task among the released ones, or this the phase.
+        fence(Ordering::SeqCst);
+        if self.phase.load(Ordering::SeqCst) == DRAINING {
+            self.unpark_drainer();
+        }
+    }
+
+    /// Queues a task that was woken in a poll that has handed its worker over.
+    #[cold]
+    #[inline(never)]
+    fn reschedule_outside(&self, task: Notified) {
+        // The task keeps `self` alive, but only until it is queued.
+        let shared = self.share();
+        shared.inject(task);
     }
 
     /// Cancels what the injector holds, or the policy's queue.
@@ -465,13 +500,14 @@ impl Schedule for SharedRef {
         worker::with_current(|current| match current {
             Some(worker) if worker.takes_back(self) => worker.push_back(task),
             Some(worker) => worker.reschedule_by_policy(task),
-            None => unreachable!("a task of a runtime is polled by its workers only"),
+            None => self.reschedule_outside(task),
         });
     }
 
     fn bind(&self, task: TaskPtr) -> bool {
         worker::with_current(|current| match current {
             Some(worker) if worker.shared.same(self) => worker.bind(task),
+            // A poll that hands its worker over has the task linked before.
             _ => unreachable!("a task of a runtime is polled by its workers only"),
         });
         true
@@ -479,32 +515,25 @@ impl Schedule for SharedRef {
 
     #[inline]
     fn release(&self, task: TaskPtr) -> bool {
-        worker::with_current(|current| {
-            let here = current.filter(|worker| worker.shared.same(self));
-            let completed_outside = match here {
-                Some(worker) => {
-                    worker.counters.completed.inc();
-                    0
+        worker::with_current(|current| match current {
+            Some(worker) if worker.shared.same(self) => {
+                worker.counters.completed.inc();
+                let Some(owner) = owner_of(task) else {
+                    return false;
+                };
+                let unlinked = worker.unbind(task, owner);
+                if !unlinked {
+                    // SAFETY: the task completed in our hands and is in that worker's list.
+                    unsafe { self.remotes[owner as usize].released.push(task) };
+                    worker.count_release();
                 }
-                None => self.foreign.complete(),
-            };
-            let Some(owner) = owner_of(task) else {
-                return false;
-            };
-            let unlinked = here.is_some_and(|worker| worker.unbind(task, owner));
-            if !unlinked {
-                // The reference of the completion keeps the task, and so `self`, until this returns.
-                // SAFETY: the task completed in our hands and is in that worker's list.
-                unsafe { self.remotes[owner as usize].released.push(task) };
-                match here {
-                    Some(worker) => worker.count_release(),
-                    None if completed_outside.is_multiple_of(worker::RELEASES as u64) => {
-                        self.wake_to_reap();
-                    }
-                    None => {}
-                }
+                unlinked
             }
-            unlinked
+            _ => {
+                // The reference of the completion keeps the task, and so `self`, until this returns.
+                self.release_outside(task);
+                false
+            }
         })
     }
 

@@ -3,12 +3,14 @@
 use super::counters::{Busy, Counters};
 use super::driver;
 use super::front::OwnFront;
+use super::handover::Seat;
 use super::idle::Sleep;
 use super::ordered::Course;
 use super::pace::Pace;
 use super::parker::Parker;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
+use super::state::WorkerState;
 use super::sys;
 use crate::context;
 use crate::runtime::Policy;
@@ -154,30 +156,54 @@ impl Worker {
 
     /// The whole life of a worker's thread.
     pub(crate) fn run(self: Box<Self>) {
-        self.remote().parker.attach();
-        let id = sys::thread_id();
-        self.remote().thread.store(id, Ordering::Relaxed);
-        self.front.state().start();
-        self.busy.wake(Instant::now(), &self.remote().counters);
-        let driver = context::enter_driver(&self.remote().driver, true);
-        let current = Current::enter(&self);
-        match &self.shared.ordered {
-            None => {
-                while !self.shared.is_closed() {
-                    self.turn();
+        let shared = self.shared.clone();
+        // What a poll is inside of that has lost its worker.
+        let _entered = context::enter(&shared);
+        let mut next = Some(self);
+        while let Some(worker) = next {
+            next = if worker.work(&shared) {
+                None
+            } else {
+                shared.spares.wait()
+            };
+        }
+    }
+
+    /// Runs tasks until the runtime is closed. `false`: a poll has handed the worker over, and it lives
+    /// elsewhere: see [`super::handover`].
+    fn work(self: Box<Self>, shared: &Shared) -> bool {
+        let remote = &shared.remotes[self.index];
+        remote.parker.attach();
+        remote.thread.store(sys::thread_id(), Ordering::Relaxed);
+        if self.front.state().see().state() == WorkerState::Starting {
+            self.front.state().start();
+            self.busy.wake(Instant::now(), &remote.counters);
+        }
+        let driver = context::enter_driver(&remote.driver, true);
+        let worker = Box::into_raw(self);
+        let current = Current::enter(worker);
+        let seat = Seat::new(worker);
+        {
+            let _shown = seat.show();
+            // SAFETY: the seat is kept, or the loop has ended.
+            let kept = unsafe {
+                match &shared.ordered {
+                    None => Worker::take_turns(&seat, worker, shared),
+                    Some(ordered) => Worker::take_turns_ordered(&seat, worker, shared, ordered),
                 }
-            }
-            Some(ordered) => {
-                while !self.shared.is_closed() {
-                    self.turn_ordered(ordered);
-                }
+            };
+            if !kept {
+                return false;
             }
         }
-        self.front.state().drain();
-        self.cancel_all();
+        // SAFETY: it came from a box above, and has been this thread's ever since.
+        let worker = unsafe { Box::from_raw(worker) };
+        worker.front.state().drain();
+        worker.cancel_all();
         drop(current);
         drop(driver);
-        leave(self);
+        leave(worker);
+        true
     }
 
     pub(super) fn index(&self) -> usize {
@@ -188,20 +214,42 @@ impl Worker {
         &self.shared.remotes[self.index]
     }
 
-    /// Runs a task, or looks for one, or sleeps until there is one.
-    fn turn(&self) {
+    /// Runs tasks until the runtime is closed, or until the seat is lost: `false`.
+    ///
+    /// # Safety
+    /// This thread has the worker, and the seat is the worker's.
+    unsafe fn take_turns(seat: &Seat, worker: *const Worker, shared: &Shared) -> bool {
+        while !shared.is_closed() {
+            // SAFETY: the seat is kept. The reference does not outlast the first call.
+            let kept = unsafe {
+                match (*worker).begin_turn() {
+                    Some(task) => seat.run(task),
+                    None => true,
+                }
+            };
+            if !kept {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Finds a task to run, or sleeps until there may be one.
+    #[inline(always)]
+    fn begin_turn(&self) -> Option<Notified> {
         let tick = self.next_tick();
         if self.pace.events_are_due(tick) {
             self.look_around();
         }
-        match self.next_task(tick).or_else(|| self.search()) {
-            Some(task) => {
+        let task = self.next_task(tick).or_else(|| self.search());
+        match &task {
+            Some(_) => {
                 self.end_search();
                 coop::refill();
-                task.run();
             }
             None => self.sleep(),
         }
+        task
     }
 
     #[inline]
@@ -592,6 +640,16 @@ impl Worker {
         unsafe { self.owned.borrow_mut().link(task) }
     }
 
+    /// Links the task that is being polled, unless it is in a list already: then the end of the runtime
+    /// waits for it, on whichever thread it is.
+    ///
+    /// # Safety
+    /// This is the run of the task.
+    pub(super) unsafe fn answer_for(&self, task: TaskPtr) {
+        // SAFETY: the run has RUNNING and a reference. The list gets one of its own.
+        unsafe { self.owned.borrow_mut().link_running(task) }
+    }
+
     /// Unlinks a completed task if it is this worker's.
     pub(super) fn unbind(&self, task: TaskPtr, owner: u32) -> bool {
         let own = owner as usize == self.index;
@@ -694,11 +752,25 @@ impl Drop for Worker {
     }
 }
 
+/// Whether `worker` is the one whose loop runs on this thread.
+pub(super) fn is_current(worker: *const Worker) -> bool {
+    CURRENT.with(Cell::get) == worker
+}
+
+/// This thread is no worker's from here on. What it was is to be put back by [`come_back`], if it is.
+pub(super) fn leave_current() -> *const Worker {
+    CURRENT.with(|current| current.replace(ptr::null()))
+}
+
+pub(super) fn come_back(worker: *const Worker) {
+    CURRENT.with(|current| current.set(worker));
+}
+
 /// Marks the calling thread as a worker's.
 struct Current(*const Worker);
 
 impl Current {
-    fn enter(worker: &Worker) -> Current {
+    fn enter(worker: *const Worker) -> Current {
         Current(CURRENT.with(|current| current.replace(worker)))
     }
 }
@@ -731,7 +803,7 @@ fn leave(worker: Box<Worker>) {
 fn drain(shared: &Shared, workers: &[Box<Worker>]) {
     // Wakes of drops go to this worker's queue, and their completions to the lists.
     let last = workers.last().expect("a runtime has a worker");
-    let current = Current::enter(last);
+    let current = Current::enter(&raw const **last);
     shared.enter_phase(DRAINING);
     loop {
         shared.drain_injector();
@@ -772,6 +844,7 @@ mod tests {
     use super::*;
     use crate::blocking::{Pool, Settings};
     use crate::executor::Neighbours;
+    use crate::executor::handover::Starters;
     use crate::executor::shared::Workers;
     use crate::task::memory::Pool as Memory;
     use crate::task::new_task;
@@ -806,7 +879,11 @@ mod tests {
             pool,
             Memory::new(1 << 20),
             Hooks::default(),
-            None,
+            Starters {
+                watch: None,
+                spare: Box::new(|_, _| Err(std::io::Error::other("no threads here"))),
+                most_spares: 0,
+            },
             Neighbours::new(nodes),
         )
         .unwrap()
@@ -853,7 +930,7 @@ mod tests {
                 assert_eq!(shared.idle.sleep(0, false), Sleep::LookFirst);
             }
             {
-                let _current = Current::enter(&workers[1]);
+                let _current = Current::enter(&raw const *workers[1]);
                 waker.wake();
             }
             run_all(&workers[1]);

@@ -42,6 +42,10 @@ pub(super) struct Placement {
 }
 
 impl Placement {
+    pub(super) fn is_pinned(&self) -> bool {
+        !self.cpus.is_empty()
+    }
+
     pub(super) fn cpu(&self, worker: usize) -> Option<usize> {
         let turn = worker.checked_rem(self.cpus.len())?;
         Some(self.cpus[turn])

@@ -6,7 +6,7 @@ use super::handle::Handle;
 use super::lifecycle::{Alive, Threads};
 use super::policy::Policy;
 use crate::blocking::{Class, ClassSettings, Pool, Settings};
-use crate::executor::{Shared, WatchStarter};
+use crate::executor::{Shared, SpareStarter, Starters, WatchStarter};
 use crate::task::memory;
 use crate::thread::{Hook, ParkHooks, ThreadOptions, wake_on_time};
 use crate::topology::unpinned;
@@ -237,6 +237,29 @@ impl Builder {
             });
             start
         });
+        let most_spares = if placement.is_pinned() { 0 } else { workers };
+        let neighbours = placement.neighbours.take();
+        let placement = Arc::new(placement);
+        let spare = {
+            let (options, threads) = (options.clone(), threads.clone());
+            let placement = placement.clone();
+            let start: SpareStarter = Box::new(move |worker, life| {
+                let alive = Alive::new(&threads);
+                let life = move || {
+                    wake_on_time();
+                    life();
+                    alive
+                };
+                threads.add(options.spawn_on(placement.cpu(worker), life)?);
+                Ok(())
+            });
+            start
+        };
+        let starters = Starters {
+            watch,
+            spare,
+            most_spares,
+        };
         let memory = memory::Pool::new(self.task_memory);
         let (shared, workers) = Shared::with_workers(
             workers,
@@ -244,8 +267,8 @@ impl Builder {
             pool,
             memory,
             self.park_hooks.clone(),
-            watch,
-            placement.neighbours.take(),
+            starters,
+            neighbours,
         )?;
         let runtime = Runtime {
             handle: Handle::new(shared),

@@ -9,7 +9,7 @@
 //! is shutting down terminates it.
 
 use crate::shim::sync::{Condvar, Mutex};
-use crate::shim::thread::JoinHandle;
+use crate::shim::thread::{JoinHandle, is_finished};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -77,7 +77,8 @@ impl fmt::Display for IllegalTransition {
 pub struct ShutdownReport {
     /// Tasks that were dropped before they were done, so far.
     pub tasks_dropped: usize,
-    /// Workers still held by a poll when the time was over.
+    /// Threads of workers that had not ended when the time was over: held by a poll, or by a call of
+    /// [`block_in_place`](crate::task::block_in_place), or waiting for such a call on another thread.
     pub workers_left: usize,
     /// Threads still held by a blocking job when the time was over.
     pub blocking_left: usize,
@@ -125,8 +126,11 @@ impl Threads {
         }
     }
 
+    /// Takes a thread to join at the end, and forgets those that have ended.
     pub(super) fn add(&self, handle: JoinHandle<()>) {
-        self.handles.lock().push(handle);
+        let mut handles = self.handles.lock();
+        handles.retain(|handle| !is_finished(handle));
+        handles.push(handle);
     }
 
     /// Every thread was started.

@@ -18,6 +18,8 @@ mod group;
 mod handle;
 mod lifecycle;
 #[cfg(all(test, loom))]
+mod loom_block_in_place;
+#[cfg(all(test, loom))]
 mod loom_tests;
 #[cfg(all(test, loom))]
 mod loom_workers;

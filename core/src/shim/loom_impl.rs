@@ -60,6 +60,10 @@ pub(crate) mod sync {
             (self.wait(guard), WaitTimeoutResult)
         }
 
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }

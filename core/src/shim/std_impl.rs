@@ -83,6 +83,10 @@ mod locks {
                 .unwrap_or_else(PoisonError::into_inner)
         }
 
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
@@ -137,6 +141,10 @@ mod tsan {
         ) -> (MutexGuard<'a, T>, parking_lot::WaitTimeoutResult) {
             let result = self.0.wait_for(&mut guard, timeout);
             (guard, result)
+        }
+
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
         }
 
         pub(crate) fn notify_one(&self) {

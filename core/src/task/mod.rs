@@ -12,6 +12,7 @@
 //! `task/state.rs` documents each bit of the state word and each transition, `task/cell.rs` who may
 //! touch which field when.
 
+mod block_in_place;
 mod builder;
 mod cell;
 pub mod coop;
@@ -34,6 +35,7 @@ mod yield_now;
 
 #[cfg(not(loom))]
 pub use crate::event_loop::spawn_local;
+pub use block_in_place::block_in_place;
 pub use builder::Builder;
 pub(crate) use cell::{Header, TaskPtr};
 #[cfg(not(loom))]
@@ -115,6 +117,12 @@ impl Notified {
             .meta
             .as_deref()
             .map(|meta| &**meta)
+    }
+
+    /// The task: good for as long as its holder knows it to be alive.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> TaskPtr {
+        self.0
     }
 
     /// Polls the task once; what it becomes then is its own affair.

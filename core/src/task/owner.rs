@@ -102,6 +102,21 @@ impl OwnedTasks {
         self.len += 1;
     }
 
+    /// Links `task` while it runs, with a reference of the list's own, unless a list holds it.
+    ///
+    /// # Safety
+    /// The caller holds the task's RUNNING, and a reference.
+    pub(crate) unsafe fn link_running(&mut self, task: TaskPtr) {
+        if owner_of(task).is_none() {
+            // SAFETY: alive by the caller's reference, its RUNNING is the caller's, and it is in no
+            // list; the reference is made for this one.
+            unsafe {
+                task.as_ref().state.ref_inc();
+                self.link(task);
+            }
+        }
+    }
+
     /// Unlinks `task`; the list's reference is the caller's now.
     ///
     /// # Safety

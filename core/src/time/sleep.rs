@@ -125,9 +125,11 @@ impl Sleep {
                 if entry.wakes(cx.waker()) {
                     return Poll::Pending;
                 }
+                // Before the context is asked: the clone may be foreign code.
+                let waker = cx.waker().clone();
                 let here = context::is_waiter_of(queue);
                 // SAFETY: the context knows, and this is the entry's future.
-                let linked = unsafe { queue.replace_waker(entry, cx.waker().clone(), here) };
+                let linked = unsafe { queue.replace_waker(entry, waker, here) };
                 return if linked {
                     Poll::Pending
                 } else {
@@ -142,6 +144,8 @@ impl Sleep {
             return Poll::Ready(());
         }
         let old = &mut this.queue;
+        // As above.
+        let waker = cx.waker().clone();
         context::with_timers(|queue, here| {
             if queue.clock().is_younger_than(deadline) {
                 return Poll::Ready(());
@@ -151,7 +155,7 @@ impl Sleep {
                 *old = Some(unsafe { TimerRef::to(queue, here) });
             }
             // SAFETY: the context knows; this is the entry's future, and its drop cancels.
-            match unsafe { queue.insert(entry, deadline, cx.waker().clone(), here) } {
+            match unsafe { queue.insert(entry, deadline, waker, here) } {
                 Ok(()) => {}
                 // Nobody serves timers, so the task has to ask until the time has come.
                 Err(waker) => waker.wake(),

@@ -22,7 +22,7 @@ pub(crate) use fair_queue::{GroupKey, MAX_WEIGHT};
 
 use crate::runtime::Policy;
 use crate::task::{Meta, Notified, Priority};
-use fair_queue::Service;
+pub(super) use fair_queue::Service;
 use lanes::Lanes;
 use std::sync::Arc;
 

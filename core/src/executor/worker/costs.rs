@@ -209,7 +209,7 @@ fn paths_cost_what_the_page_says() {
     let waits = std::thread::spawn(move || {
         sleeper.remote().parker.attach();
         sleeper.front.state().start();
-        let _current = Current::enter(&sleeper);
+        let _current = Current::enter(&raw const *sleeper);
         let (_, log) = record(|| sleeper.sleep());
         drop(_current);
         (sleeper, Cost::of(&log))
