@@ -1,41 +1,13 @@
 //! The pipes to a child and from it.
 
-use crate::net::{AsyncFd, Attempt, SendTarget, Source, SpliceSource, Target};
-use crate::thread::without_sigpipe;
+use crate::net::unix::pipe::{Receiver, Sender};
+use crate::net::{Attempt, SendTarget, Source, SpliceSource, Target};
 use futures_io::{AsyncRead, AsyncWrite};
-use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::process::Stdio;
 use std::task::{Context, Poll};
-
-/// Whether operations on an open file wait. It is a property of the open file, which a child may share.
-fn set_blocking(fd: BorrowedFd<'_>, blocking: bool) -> io::Result<()> {
-    // SAFETY: the descriptor is open.
-    let flags = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) };
-    let wanted = if blocking {
-        flags & !libc::O_NONBLOCK
-    } else {
-        flags | libc::O_NONBLOCK
-    };
-    // SAFETY: as above.
-    if flags < 0 || unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, wanted) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn non_blocking(fd: OwnedFd) -> io::Result<AsyncFd<File>> {
-    set_blocking(fd.as_fd(), false)?;
-    Ok(AsyncFd::new(File::from(fd)))
-}
-
-fn blocking(pipe: AsyncFd<File>) -> io::Result<OwnedFd> {
-    let file = pipe.into_inner();
-    set_blocking(file.as_fd(), true)?;
-    Ok(file.into())
-}
 
 macro_rules! conversions {
     ($name:ident, $std:ident) => {
@@ -68,13 +40,13 @@ macro_rules! conversions {
 /// # Cancel safety
 /// A write that is dropped before it is ready has written nothing.
 #[derive(Debug)]
-pub struct ChildStdin(Option<AsyncFd<File>>);
+pub struct ChildStdin(Option<Sender>);
 
 conversions!(ChildStdin, ChildStdin);
 
 impl ChildStdin {
     fn from_fd(fd: OwnedFd) -> io::Result<ChildStdin> {
-        non_blocking(fd).map(|pipe| ChildStdin(Some(pipe)))
+        Sender::from_owned_fd_unchecked(fd).map(|pipe| ChildStdin(Some(pipe)))
     }
 
     /// The descriptor, blocking again.
@@ -82,34 +54,25 @@ impl ChildStdin {
     /// # Errors
     /// `BrokenPipe` if it was closed; what the system says.
     pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-        blocking(self.0.ok_or(io::ErrorKind::BrokenPipe)?)
+        self.0.ok_or(io::ErrorKind::BrokenPipe)?.into_blocking_fd()
     }
 
-    fn poll_write_with(
-        &self,
-        cx: &mut Context<'_>,
-        wanted: usize,
-        mut attempt: impl FnMut(&File) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        match &self.0 {
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            Some(pipe) => pipe.poll_send_with(cx, wanted, |file| without_sigpipe(|| attempt(file))),
-        }
+    /// The pipe, unless it was closed.
+    fn open(&self) -> io::Result<&Sender> {
+        self.0
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl SendTarget for ChildStdin {}
 impl Target for ChildStdin {
     fn target(&self) -> io::Result<BorrowedFd<'_>> {
-        let pipe = self.0.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(pipe.get_ref().as_fd())
+        self.open()?.target()
     }
 
     fn poll_target(&self, cx: &mut Context<'_>, attempt: Attempt<'_>) -> Poll<io::Result<usize>> {
-        match &self.0 {
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            Some(pipe) => pipe.poll_target(cx, attempt),
-        }
+        self.open()?.poll_target(cx, attempt)
     }
 }
 
@@ -119,7 +82,7 @@ impl AsyncWrite for ChildStdin {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, data.len(), |mut file| file.write(data))
+        Pin::new(&mut self.open()?).poll_write(cx, data)
     }
 
     fn poll_write_vectored(
@@ -127,8 +90,7 @@ impl AsyncWrite for ChildStdin {
         cx: &mut Context<'_>,
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let wanted = data.iter().map(|part| part.len()).sum();
-        self.poll_write_with(cx, wanted, |mut file| file.write_vectored(data))
+        Pin::new(&mut self.open()?).poll_write_vectored(cx, data)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -150,13 +112,13 @@ macro_rules! output {
         /// # Cancel safety
         /// A read that is dropped before it is ready has read nothing.
         #[derive(Debug)]
-        pub struct $name(AsyncFd<File>);
+        pub struct $name(Receiver);
 
         conversions!($name, $name);
 
         impl $name {
             fn from_fd(fd: OwnedFd) -> io::Result<$name> {
-                non_blocking(fd).map($name)
+                Receiver::from_owned_fd_unchecked(fd).map($name)
             }
 
             /// The descriptor, blocking again.
@@ -164,7 +126,7 @@ macro_rules! output {
             /// # Errors
             /// What the system says.
             pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
-                blocking(self.0)
+                self.0.into_blocking_fd()
             }
         }
 
@@ -174,9 +136,7 @@ macro_rules! output {
                 cx: &mut Context<'_>,
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                let wanted = buffer.len();
-                self.0
-                    .poll_receive_with(cx, wanted, |mut file| file.read(buffer))
+                Pin::new(&mut &self.0).poll_read(cx, buffer)
             }
 
             fn poll_read_vectored(
@@ -184,9 +144,7 @@ macro_rules! output {
                 cx: &mut Context<'_>,
                 buffers: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
-                let wanted = buffers.iter().map(|buffer| buffer.len()).sum();
-                self.0
-                    .poll_receive_with(cx, wanted, |mut file| file.read_vectored(buffers))
+                Pin::new(&mut &self.0).poll_read_vectored(cx, buffers)
             }
         }
 
@@ -207,13 +165,13 @@ macro_rules! output {
 
         impl AsFd for $name {
             fn as_fd(&self) -> BorrowedFd<'_> {
-                self.0.get_ref().as_fd()
+                self.0.as_fd()
             }
         }
 
         impl AsRawFd for $name {
             fn as_raw_fd(&self) -> RawFd {
-                self.0.get_ref().as_raw_fd()
+                self.0.as_raw_fd()
             }
         }
     };
