@@ -38,6 +38,18 @@ pub(crate) struct ParkHooks {
 }
 
 impl ThreadOptions {
+    /// Threads without any of it.
+    #[cfg(test)]
+    pub(crate) fn plain() -> ThreadOptions {
+        ThreadOptions {
+            name: Arc::new(String::new),
+            stack_size: None,
+            on_start: None,
+            on_stop: None,
+            family: Arc::new(()),
+        }
+    }
+
     /// Starts a thread with signals blocked, which runs `body` between the two hooks, and drops what
     /// `body` returns when nothing of the user's is left to run.
     ///

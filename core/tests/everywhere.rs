@@ -3,23 +3,15 @@
 mod common;
 
 use common::home::{Home, Spawner, everywhere};
+use common::{CountDrop, end_amid_spawns};
 use libruntime_core::task::{JoinHandle, yield_now};
 use libruntime_core::time::{interval, sleep, timeout};
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
-use std::thread;
 use std::time::{Duration, Instant};
-
-struct CountDrop(Arc<AtomicUsize>);
-
-impl Drop for CountDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 everywhere! {
     fn spawned_tasks_run_and_join(home: Home) {
@@ -257,35 +249,7 @@ everywhere! {
     }
 
     fn end_of_the_place_in_the_middle_of_foreign_wakes_and_spawns(home: Home) {
-        let stop = Arc::new(AtomicBool::new(false));
-        let begin = Arc::new(Barrier::new(3));
-        let drops = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (spawner, stop) = (home.spawner(), stop.clone());
-                let (begin, drops) = (begin.clone(), drops.clone());
-                thread::spawn(move || {
-                    let mut spawned = 0;
-                    begin.wait();
-                    while !stop.load(Ordering::Relaxed) {
-                        let guard = CountDrop(drops.clone());
-                        let inner = spawner.spawn(yield_now());
-                        drop(spawner.spawn(async move {
-                            let _guard = guard;
-                            let _ = inner.await;
-                            yield_now().await;
-                        }));
-                        spawned += 1;
-                    }
-                    spawned
-                })
-            })
-            .collect();
-        begin.wait();
-        drop(home);
-        stop.store(true, Ordering::Relaxed);
-        let spawned: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        assert_eq!(drops.load(Ordering::SeqCst), spawned);
+        end_amid_spawns(&home.spawner(), || drop(home));
     }
 }
 

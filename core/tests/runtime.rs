@@ -4,8 +4,8 @@ use libruntime_core::runtime::{Builder, Handle, Lifecycle, Runtime};
 use libruntime_core::task::{JoinHandle, yield_now};
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
@@ -27,13 +27,9 @@ macro_rules! on_workers {
     };
 }
 
-struct CountDrop(Arc<AtomicUsize>);
-
-impl Drop for CountDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
+mod common;
+use common::home::Spawner;
+use common::{CountDrop, end_amid_spawns};
 
 on_workers! {
     fn shutdown_drops_every_task_once(runtime: Runtime) {
@@ -95,37 +91,11 @@ on_workers! {
     }
 
     fn shutdown_in_the_middle_of_foreign_wakes_and_spawns(runtime: Runtime) {
-        let stop = Arc::new(AtomicBool::new(false));
-        let begin = Arc::new(Barrier::new(3));
-        let drops = Arc::new(AtomicUsize::new(0));
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (handle, stop) = (runtime.handle().clone(), stop.clone());
-                let (begin, drops) = (begin.clone(), drops.clone());
-                thread::spawn(move || {
-                    let mut spawned = 0;
-                    begin.wait();
-                    while !stop.load(Ordering::Relaxed) {
-                        let guard = CountDrop(drops.clone());
-                        let inner = handle.spawn(async { yield_now().await });
-                        drop(handle.spawn(async move {
-                            let _guard = guard;
-                            let _ = inner.await;
-                            yield_now().await;
-                        }));
-                        spawned += 1;
-                    }
-                    spawned
-                })
-            })
-            .collect();
-        begin.wait();
-        let report = runtime.shutdown(None);
-        assert!(report.is_complete());
-        stop.store(true, Ordering::Relaxed);
-        let spawned: usize = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-        drop(runtime);
-        assert_eq!(drops.load(Ordering::SeqCst), spawned);
+        let spawner = Spawner::Runtime(runtime.handle().clone());
+        end_amid_spawns(&spawner, || {
+            let report = runtime.shutdown(None);
+            assert!(report.is_complete());
+        });
     }
 
     fn blocking_jobs_run_beside_the_workers(runtime: Runtime) {

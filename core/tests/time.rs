@@ -8,7 +8,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use libruntime_core::event_loop::EventLoop;
-use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::time::{
     MissedTickBehavior, Sleep, interval, interval_at, sleep, sleep_until, timeout, timeout_at,
 };
@@ -16,36 +15,9 @@ use libruntime_core::time::{
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn runtime(workers: usize) -> Runtime {
-    Builder::new()
-        .worker_threads(workers)
-        .build()
-        .expect("a runtime")
-}
-
-/// Makes each function a test on one, two and four workers, and on an event loop.
-macro_rules! on_runtimes {
-    ($(async fn $name:ident() $body:block)*) => {
-        $(mod $name {
-            use super::*;
-            async fn body() $body
-            fn run(workers: usize) {
-                let runtime = runtime(workers);
-                let task = runtime.spawn(body());
-                runtime.block_on(task).expect("entered").expect("the task");
-            }
-            #[test] fn on_one_worker() { run(1) }
-            #[test] fn on_two_workers() { run(2) }
-            #[test] fn on_four_workers() { run(4) }
-            #[test] fn on_an_event_loop() {
-                let runtime = runtime(1);
-                let el = EventLoop::new().expect("a loop");
-                el.set_runtime(Some(runtime.handle().clone()));
-                el.block_on(body()).expect("blocked");
-            }
-        })*
-    };
-}
+#[macro_use]
+mod on_runtimes;
+use on_runtimes::runtime;
 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))

@@ -1,7 +1,7 @@
 //! A blocking job as a task.
 
 use crate::executor::SharedRef;
-use crate::task::{Notified, Schedule, TaskPtr, coop};
+use crate::task::coop;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -28,26 +28,5 @@ impl<F: FnOnce() -> R, R> Future for Job<F> {
         let (work, runtime) = self.work.take().expect("a job is polled once");
         let _entered = crate::context::enter(&runtime);
         Poll::Ready(coop::unlimited(work))
-    }
-}
-
-/// The scheduler of a job: it never waits, so it is never woken and never linked.
-pub(super) struct OnPool;
-
-impl Schedule for OnPool {
-    fn schedule(&self, job: Notified) {
-        drop(job);
-    }
-
-    fn reschedule(&self, job: Notified) {
-        drop(job);
-    }
-
-    fn bind(&self, _: TaskPtr) -> bool {
-        false
-    }
-
-    fn release(&self, _: TaskPtr) -> bool {
-        false
     }
 }

@@ -1,12 +1,11 @@
 //! The pool at its limits and at its end, without a runtime around it. `runtime/loom_tests.rs` has the
 //! two together.
 
-use super::job::OnPool;
 use super::pool::Queued;
 use super::{Class, ClassSettings, Pool, Settings};
 use crate::runtime::block_on::block_on_thread;
 use crate::shim::model;
-use crate::task::{JoinHandle, new_task};
+use crate::task::{InOnePoll, JoinHandle, new_task};
 use crate::thread::ThreadOptions;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc as LoomArc, Condvar, Mutex};
@@ -19,13 +18,7 @@ const FOR_EVER: Duration = Duration::from_secs(10);
 const OVER: Duration = Duration::ZERO;
 
 fn pool_of(max_threads: usize, keep_alive: Duration, limits: &[usize]) -> Arc<Pool> {
-    let options = ThreadOptions {
-        name: Arc::new(String::new),
-        stack_size: None,
-        on_start: None,
-        on_stop: None,
-        family: Arc::new(()),
-    };
+    let options = ThreadOptions::plain();
     let classes = limits.iter();
     let settings = Settings {
         max_threads,
@@ -48,7 +41,7 @@ fn submit<R: Send + 'static>(
     mandatory: bool,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> JoinHandle<R> {
-    let (job, handle) = new_task(async move { work() }, OnPool, None);
+    let (job, handle) = new_task(async move { work() }, InOnePoll, None);
     let _ = pool.submit(class, Queued { job, mandatory });
     handle
 }
@@ -198,7 +191,7 @@ fn loom_blocking_mandatory_job_runs_whenever_it_was_accepted() {
                 async move {
                     mark.fetch_add(1, Ordering::SeqCst);
                 },
-                OnPool,
+                InOnePoll,
                 None,
             );
             let accepted = submitting.submit(

@@ -1,13 +1,13 @@
 //! The threads. See the [module](super) for the protocol.
 
 use super::class::{Class, ClassSettings, Lanes};
-use super::job::{Job, OnPool};
+use super::job::Job;
 use crate::executor::SharedRef;
 use crate::metrics;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::sync::{Condvar, Mutex, MutexGuard};
 use crate::shim::thread::{self, JoinHandle as ThreadHandle, Thread};
-use crate::task::{JoinHandle, Notified, Record, new_task};
+use crate::task::{InOnePoll, JoinHandle, Notified, Record, new_task};
 use crate::thread::ThreadOptions;
 use crate::time::clock;
 use std::io;
@@ -157,7 +157,7 @@ impl Pool {
         F: FnOnce() -> R + Send + 'static,
         R: Send + 'static,
     {
-        let (job, handle) = new_task(Job::new(job, runtime), OnPool, meta);
+        let (job, handle) = new_task(Job::new(job, runtime), InOnePoll, meta);
         // A job that can not be run is dropped, which cancels it.
         let _ = self.submit(class, Queued { job, mandatory });
         handle

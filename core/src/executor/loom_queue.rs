@@ -5,30 +5,10 @@
 
 use super::queue::{InjectQueue, Injector, Local, RunQueue, Stolen, Thief};
 use crate::shim::model;
-use crate::task::{Notified, Schedule, TaskPtr, new_task};
+use crate::task::{InOnePoll, Notified, new_task};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-
-struct Nowhere;
-
-impl Schedule for Nowhere {
-    fn schedule(&self, task: Notified) {
-        drop(task);
-    }
-
-    fn reschedule(&self, task: Notified) {
-        drop(task);
-    }
-
-    fn bind(&self, _: TaskPtr) -> bool {
-        false
-    }
-
-    fn release(&self, _: TaskPtr) -> bool {
-        false
-    }
-}
 
 /// A task that counts its run.
 fn task(runs: &Arc<AtomicUsize>) -> Notified {
@@ -37,7 +17,7 @@ fn task(runs: &Arc<AtomicUsize>) -> Notified {
         async move {
             runs.fetch_add(1, Ordering::SeqCst);
         },
-        Nowhere,
+        InOnePoll,
         None,
     );
     drop(handle);

@@ -6,6 +6,7 @@ use super::policy::{Ageing, Ordered, Pick, Service};
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::runtime::{Policy, PriorityOptions};
+use crate::shim::time::now;
 use crate::task::{Notified, coop};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ impl Course {
             Policy::Priority(options) => options.ageing,
             _ => PriorityOptions::DEFAULT_AGEING,
         };
-        let now = Instant::now();
+        let now = now();
         Course {
             ageing: Ageing::new(ageing),
             rank: Cell::new(0),
@@ -125,16 +126,4 @@ fn is_due(course: &Course) -> bool {
         .get()
         .saturating_duration_since(course.looked.get())
         >= LOOK_AFTER
-}
-
-/// Time does not pass in a model.
-fn now() -> Instant {
-    #[cfg(loom)]
-    {
-        use std::sync::OnceLock;
-        static ONCE: OnceLock<Instant> = OnceLock::new();
-        *ONCE.get_or_init(Instant::now)
-    }
-    #[cfg(not(loom))]
-    Instant::now()
 }

@@ -66,10 +66,6 @@ impl Pace {
 
     /// The worker looks around in the midst of its work. Whether its polls are [`LONG`].
     pub(super) fn look(&self, now: Instant, polls: u64) -> bool {
-        if cfg!(loom) {
-            // A model's turns must not depend on the clock.
-            return false;
-        }
         if let Some((since, before)) = self.since.replace(Some((now, polls)))
             && polls > before
         {

@@ -16,6 +16,7 @@ use crate::context;
 use crate::runtime::Policy;
 use crate::shim::thread;
 use crate::shim::thread_local;
+use crate::shim::time;
 use crate::task::memory::{Block, Magazines, Slot};
 use crate::task::{JoinHandle, Notified, OwnedTasks, Record, TaskPtr, coop, new_task_in};
 use crate::thread as thread_hooks;
@@ -177,7 +178,7 @@ impl Worker {
         remote.thread.store(sys::thread_id(), Ordering::Relaxed);
         if self.front.state().see().state() == WorkerState::Starting {
             self.front.state().start();
-            self.busy.wake(Instant::now(), &remote.counters);
+            self.busy.wake(time::now(), &remote.counters);
         }
         let driver = context::enter_driver(&remote.driver, true);
         let worker = Box::into_raw(self);
@@ -429,7 +430,7 @@ impl Worker {
         } else {
             own
         };
-        let now = Instant::now();
+        let now = time::now();
         self.count_park(now);
         let timeout = deadline.map(|at| at.saturating_duration_since(now));
         self.batch(|| {
@@ -442,7 +443,7 @@ impl Worker {
         if reactor.is_some() {
             shared.lookout.leave();
         }
-        (Instant::now(), own.is_some())
+        (time::now(), own.is_some())
     }
 
     #[inline]
@@ -493,7 +494,7 @@ impl Worker {
         {
             self.shared.injector.push(oldest);
         }
-        let now = Instant::now();
+        let now = time::now();
         self.count_polls(self.front.tick().wrapping_sub(1));
         let long = self.pace.look(now, self.counters.polls.get());
         let detour = self.detour.get() & !LONG_POLLS;
@@ -785,7 +786,7 @@ impl Drop for Current {
 fn leave(worker: Box<Worker>) {
     let shared = worker.shared.clone();
     worker.count_polls(worker.front.tick());
-    worker.rest(Instant::now());
+    worker.rest(time::now());
     let remains = {
         let mut remains = shared.remains.lock();
         remains.push(worker);
@@ -828,7 +829,7 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
     for worker in workers {
         worker.front.state().terminate();
     }
-    last.rest(Instant::now());
+    last.rest(time::now());
     for remote in &shared.remotes {
         remote.driver.close();
     }
@@ -849,7 +850,6 @@ mod tests {
     use crate::task::memory::Pool as Memory;
     use crate::task::new_task;
     use crate::thread::{ParkHooks as Hooks, ThreadOptions};
-    use std::sync::Arc;
 
     /// Two workers that no thread runs, the second asleep.
     fn awake_and_asleep() -> (SharedRef, Workers) {
@@ -865,13 +865,7 @@ mod tests {
 
     /// Workers on those nodes of memory, which no thread runs.
     fn awake_on(nodes: &[usize]) -> (SharedRef, Workers) {
-        let options = ThreadOptions {
-            name: Arc::new(String::new),
-            stack_size: None,
-            on_start: None,
-            on_stop: None,
-            family: Arc::new(()),
-        };
+        let options = ThreadOptions::plain();
         let pool = Pool::new(options, Settings::default());
         Shared::with_workers(
             nodes.len(),

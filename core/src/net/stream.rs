@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::addr::{Target, ToSocketAddrs, resolve_target};
-use super::byte_stream::{byte_stream, readiness};
+use super::byte_stream::{byte_stream, readiness, transfers};
 use super::race;
 use super::socket::{Socket, Waiter};
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};

@@ -1,27 +1,11 @@
 //! Workers that polls hand over to other threads: tokio's models, and what is this runtime's own.
 
 use super::block_on::block_on_thread;
-use super::{Builder, Runtime};
+use super::loom_tests::{CountDrop, runtime};
 use crate::shim::model;
 use crate::shim::sync::Arc;
 use crate::task::{JoinError, block_in_place, yield_now};
 use loom::sync::atomic::{AtomicUsize, Ordering};
-
-fn runtime(workers: usize) -> Runtime {
-    Builder::new()
-        .worker_threads(workers)
-        .max_blocking_threads(1)
-        .build()
-        .unwrap()
-}
-
-struct CountDrop(Arc<AtomicUsize>);
-
-impl Drop for CountDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 fn done_or_cancelled(result: Result<(), JoinError>) {
     if let Err(error) = result {

@@ -1,22 +1,27 @@
 //! The whole executor: workers, injector, sleep and shutdown, without a reactor.
 
 use super::block_on::block_on_thread;
-use super::{Builder, Runtime};
+use super::{Builder, Policy, Runtime};
 use crate::shim::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::future::{pending, poll_fn};
 use std::task::{Poll, Waker};
 
-fn runtime(workers: usize) -> Runtime {
+pub(super) fn runtime(workers: usize) -> Runtime {
+    runtime_with(Policy::Fifo, workers)
+}
+
+pub(crate) fn runtime_with(policy: Policy, workers: usize) -> Runtime {
     Builder::new()
         .worker_threads(workers)
         .max_blocking_threads(1)
+        .policy(policy)
         .build()
         .unwrap()
 }
 
-struct CountDrop(Arc<AtomicUsize>);
+pub(crate) struct CountDrop(pub(crate) Arc<AtomicUsize>);
 
 impl Drop for CountDrop {
     fn drop(&mut self) {
@@ -42,27 +47,28 @@ fn loom_runtime_nested_spawns_run_on_two_workers() {
     });
 }
 
+pub(crate) fn wake_from_outside_is_not_lost(runtime: &Runtime) {
+    let slot = Arc::new(Mutex::new(None::<Waker>));
+    let flag = Arc::new(AtomicUsize::new(0));
+    let (stored, seen) = (slot.clone(), flag.clone());
+    let task = runtime.spawn(poll_fn(move |cx| {
+        *stored.lock() = Some(cx.waker().clone());
+        if seen.load(Ordering::SeqCst) == 1 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }));
+    flag.store(1, Ordering::SeqCst);
+    if let Some(waker) = slot.lock().take() {
+        waker.wake();
+    }
+    block_on_thread(task).unwrap();
+}
+
 #[test]
 fn loom_runtime_wake_from_outside_is_not_lost() {
-    loom::model(|| {
-        let runtime = runtime(1);
-        let slot = Arc::new(Mutex::new(None::<Waker>));
-        let flag = Arc::new(AtomicUsize::new(0));
-        let (stored, seen) = (slot.clone(), flag.clone());
-        let task = runtime.spawn(poll_fn(move |cx| {
-            *stored.lock() = Some(cx.waker().clone());
-            if seen.load(Ordering::SeqCst) == 1 {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        }));
-        flag.store(1, Ordering::SeqCst);
-        if let Some(waker) = slot.lock().take() {
-            waker.wake();
-        }
-        block_on_thread(task).unwrap();
-    });
+    loom::model(|| wake_from_outside_is_not_lost(&runtime(1)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Tasks that spawn, wake, join and end each other across the workers of a runtime.
 
 use super::block_on::block_on_thread;
-use super::{Builder, Runtime};
+use super::loom_tests::runtime;
 use crate::shim::model;
 use crate::shim::sync::{Arc, Mutex};
 use crate::task::yield_now;
@@ -10,14 +10,6 @@ use loom::thread;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
-
-fn runtime(workers: usize) -> Runtime {
-    Builder::new()
-        .worker_threads(workers)
-        .max_blocking_threads(1)
-        .build()
-        .unwrap()
-}
 
 /// Something that one side waits for and the other opens.
 #[derive(Clone)]

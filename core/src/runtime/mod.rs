@@ -20,7 +20,7 @@ mod lifecycle;
 #[cfg(all(test, loom))]
 mod loom_block_in_place;
 #[cfg(all(test, loom))]
-mod loom_tests;
+pub(crate) mod loom_tests;
 #[cfg(all(test, loom))]
 mod loom_workers;
 mod policy;

@@ -98,6 +98,17 @@ macro_rules! modelled_thread_local {
 }
 pub(crate) use modelled_thread_local as thread_local;
 
+pub(crate) mod time {
+    use std::sync::OnceLock;
+    use std::time::Instant;
+
+    /// Time does not pass in a model: a turn that depended on the clock could not be repeated.
+    pub(crate) fn now() -> Instant {
+        static ONCE: OnceLock<Instant> = OnceLock::new();
+        *ONCE.get_or_init(Instant::now)
+    }
+}
+
 /// Runs a model with as many preemptions as find the races that have been found (Burckhardt et al.,
 /// ASPLOS 2010, found no more with three), unless `LOOM_MAX_PREEMPTIONS` says otherwise.
 #[cfg(test)]

@@ -187,5 +187,11 @@ pub(crate) mod thread {
     }
 }
 
+pub(crate) mod time {
+    pub(crate) fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+}
+
 pub(crate) use std::hint;
 pub(crate) use std::thread_local;

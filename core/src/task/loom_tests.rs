@@ -247,7 +247,7 @@ fn loom_task_release_stack_keeps_every_task() {
         let mut owned = OwnedTasks::new(0);
         let tasks: Vec<TaskPtr> = (0..2)
             .map(|_| {
-                let (task, handle) = new_task(async {}, Detached, None);
+                let (task, handle) = new_task(async {}, InOnePoll, None);
                 drop(handle);
                 let ptr = task.0;
                 std::mem::forget(task);
@@ -280,24 +280,3 @@ fn loom_task_release_stack_keeps_every_task() {
 struct SendPtr(TaskPtr);
 // SAFETY: the tests hand each pointer to one thread.
 unsafe impl Send for SendPtr {}
-
-/// For tasks that are never run.
-struct Detached;
-
-impl Schedule for Detached {
-    fn schedule(&self, task: Notified) {
-        drop(task);
-    }
-
-    fn reschedule(&self, task: Notified) {
-        drop(task);
-    }
-
-    fn bind(&self, _: TaskPtr) -> bool {
-        false
-    }
-
-    fn release(&self, _: TaskPtr) -> bool {
-        false
-    }
-}

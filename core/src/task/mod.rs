@@ -94,6 +94,28 @@ pub(crate) trait Schedule: Sized + 'static {
     }
 }
 
+/// The scheduler of a task that ends in its first poll: it never waits, so it is never woken and never
+/// linked.
+pub(crate) struct InOnePoll;
+
+impl Schedule for InOnePoll {
+    fn schedule(&self, task: Notified) {
+        drop(task);
+    }
+
+    fn reschedule(&self, task: Notified) {
+        drop(task);
+    }
+
+    fn bind(&self, _: TaskPtr) -> bool {
+        false
+    }
+
+    fn release(&self, _: TaskPtr) -> bool {
+        false
+    }
+}
+
 /// The right to run a task once. See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Notified(TaskPtr);

@@ -1,4 +1,4 @@
-//! Tests of I/O, each on a runtime of one, two and four workers, and on an event loop with a runtime
+//! Tests of I/O and timers, each on a runtime of one, two and four workers, and on an event loop with a runtime
 //! attached.
 
 use libruntime_core::runtime::{Builder, Runtime};

@@ -3,30 +3,16 @@
 use super::ageing::Ageing;
 use super::lanes::Lanes;
 use crate::runtime::block_on::block_on_thread;
-use crate::runtime::{Builder, Policy, PriorityOptions, Runtime};
+use crate::runtime::loom_tests::{
+    CountDrop, runtime_with as runtime, wake_from_outside_is_not_lost,
+};
+use crate::runtime::{Policy, PriorityOptions};
 use crate::shim::sync::{Arc, Mutex};
 use crate::task::{self, Priority};
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
-
-fn runtime(policy: Policy, workers: usize) -> Runtime {
-    Builder::new()
-        .worker_threads(workers)
-        .max_blocking_threads(1)
-        .policy(policy)
-        .build()
-        .unwrap()
-}
-
-struct CountDrop(Arc<AtomicUsize>);
-
-impl Drop for CountDrop {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 #[test]
 fn loom_policy_lanes_lose_nothing_and_show_what_is_there() {
@@ -72,25 +58,7 @@ fn loom_policy_item_pushed_before_the_pick_goes_before_lower_ones() {
 #[test]
 fn loom_policy_wake_from_outside_is_not_lost() {
     for policy in [Policy::priority(), Policy::fair()] {
-        loom::model(move || {
-            let runtime = runtime(policy.clone(), 1);
-            let slot = Arc::new(Mutex::new(None::<Waker>));
-            let flag = Arc::new(AtomicUsize::new(0));
-            let (stored, seen) = (slot.clone(), flag.clone());
-            let task = runtime.spawn(poll_fn(move |cx| {
-                *stored.lock() = Some(cx.waker().clone());
-                if seen.load(Ordering::SeqCst) == 1 {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
-            }));
-            flag.store(1, Ordering::SeqCst);
-            if let Some(waker) = slot.lock().take() {
-                waker.wake();
-            }
-            block_on_thread(task).unwrap();
-        });
+        loom::model(move || wake_from_outside_is_not_lost(&runtime(policy.clone(), 1)));
     }
 }
 

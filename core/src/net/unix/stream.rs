@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{SockAddr, Type};
 
-use super::super::byte_stream::{byte_stream, readiness};
+use super::super::byte_stream::{byte_stream, readiness, transfers};
 use super::super::socket::{Socket, Waiter};
 use super::super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 use super::ucred::UCred;
