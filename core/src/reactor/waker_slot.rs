@@ -20,6 +20,7 @@ use crate::panic::contain;
 use crate::shim::cell::UnsafeCell;
 use crate::shim::hint;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::task::Waker;
 
 const REGISTERING: usize = 1;
@@ -60,8 +61,9 @@ impl WakerSlot {
             // SAFETY: REGISTERING makes the cell ours.
             let slot = unsafe { &mut *slot };
             match slot {
-                Some(old) if old.will_wake(waker) => None,
-                _ => slot.replace(waker.clone()),
+                Some(old) if old.will_wake(waker) => Ok(None),
+                // Foreign code. If it panics, the cell stays as it was, and is left as ever.
+                _ => catch_unwind(AssertUnwindSafe(|| waker.clone())).map(|new| slot.replace(new)),
             }
         });
         let left = self
@@ -75,7 +77,7 @@ impl WakerSlot {
                 wake(new);
             }
         }
-        drop(old);
+        drop(old.unwrap_or_else(|panic| resume_unwind(panic)));
     }
 
     /// Takes the waker, if there is one, for the caller to call.
@@ -101,4 +103,79 @@ impl WakerSlot {
 /// being woken.
 pub(crate) fn wake(waker: Waker) {
     contain(|| waker.wake());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize as Counter;
+    use std::task::{RawWaker, RawWakerVTable, Wake};
+
+    /// A waker that can not be cloned.
+    fn panicky() -> Waker {
+        const VTABLE: RawWakerVTable =
+            RawWakerVTable::new(|_| panic!("no clone"), |_| (), |_| (), |_| ());
+        // SAFETY: the functions use no data.
+        unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &VTABLE)) }
+    }
+
+    struct Count(Counter);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Count {
+        fn new() -> Arc<Count> {
+            Arc::new(Count(Counter::new(0)))
+        }
+
+        fn get(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Whether it panicked.
+    fn register_panicky(slot: &WakerSlot) -> bool {
+        let waker = panicky();
+        catch_unwind(AssertUnwindSafe(|| slot.register(&waker))).is_err()
+    }
+
+    #[cfg(not(loom))]
+    #[test]
+    fn a_waker_that_panics_when_it_is_cloned_leaves_the_slot_to_the_next() {
+        let slot = WakerSlot::new();
+        let (first, second) = (Count::new(), Count::new());
+        slot.register(&first.clone().into());
+        assert!(register_panicky(&slot));
+        slot.wake();
+        assert_eq!(first.get(), 1, "who waited before still does");
+        assert!(register_panicky(&slot));
+        slot.register(&second.clone().into());
+        assert_eq!(second.get(), 0, "the slot was free");
+        slot.wake();
+        assert_eq!((first.get(), second.get()), (1, 1));
+    }
+
+    #[cfg(loom)]
+    #[test]
+    fn loom_a_waker_that_panics_when_it_is_cloned_keeps_nobody_from_being_woken() {
+        crate::shim::model(|| {
+            let slot = loom::sync::Arc::new(WakerSlot::new());
+            let (first, second) = (Count::new(), Count::new());
+            slot.register(&first.clone().into());
+            let other = slot.clone();
+            let event = loom::thread::spawn(move || other.wake());
+            // One that meets the event is woken, and not cloned.
+            register_panicky(&slot);
+            event.join().unwrap();
+            assert_eq!(first.get(), 1);
+            slot.register(&second.clone().into());
+            slot.wake();
+            assert_eq!(second.get(), 1);
+        });
+    }
 }
