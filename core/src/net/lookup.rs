@@ -12,7 +12,7 @@ use socket2::SockAddr;
 
 use crate::blocking::Class;
 use crate::runtime;
-use crate::task::{AbortHandle, JoinHandle};
+use crate::task::{AbortHandle, JoinError, JoinHandle};
 
 /// Why a name was not found. It is in the [`io::Error`] of whatever looked it up:
 ///
@@ -95,8 +95,16 @@ pub(super) async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAdd
     })?;
     let job = runtime.spawn_blocking_in(Class::DNS, move || ask(host, port));
     let _unwanted = AbortOnDrop::of(&job);
-    job.await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+    job.await.unwrap_or_else(|error| Err(not_done(error)))
+}
+
+/// Why a look-up has no result.
+fn not_done(error: JoinError) -> io::Error {
+    if error.is_cancelled() {
+        let message = "the runtime was shut down, or has no thread for looking a name up";
+        return io::Error::other(message);
+    }
+    io::Error::other(error)
 }
 
 /// A job that has not begun need not, when nobody waits for it any more.

@@ -19,7 +19,8 @@ use crate::task::coop;
 /// Linux it stands still while the system is suspended.
 ///
 /// After the end of the runtime or event loop whose timers it is polled with, a sleep still ends in
-/// time: one thread serves those that are left, and ends with the last of them.
+/// time: one thread serves those that are left, and ends with the last of them. If the system has no
+/// thread to give at that moment, they wait until another sleep is set there.
 ///
 /// # Cancel safety
 /// Dropping the future cancels it, from any thread and in constant time.

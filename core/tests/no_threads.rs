@@ -1,0 +1,72 @@
+//! What becomes of a runtime when the system gives it no thread. A test of its own: the limit is the
+//! process's, and the superuser has to become somebody else for it to hold.
+
+// The tool starts a process when it has something to tell, and there may be none.
+#![cfg(all(target_os = "linux", not(libruntime_tsan)))]
+
+use std::io::ErrorKind;
+
+use libruntime_core::blocking::drop_in_background;
+use libruntime_core::event_loop::EventLoop;
+use libruntime_core::process::Command;
+use libruntime_core::runtime::Builder;
+use libruntime_core::{fs, net, spawn, spawn_blocking, task};
+
+/// Whether threads can be had from now on.
+fn allow_threads(allow: bool) {
+    // SAFETY: zeroes are a valid limit.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: the limit is valid for the duration of both calls.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NPROC, &mut limit), 0);
+        limit.rlim_cur = if allow { limit.rlim_max } else { 1 };
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NPROC, &limit), 0);
+    }
+}
+
+fn be_nobody() {
+    const NOBODY: libc::uid_t = 65_534;
+    // SAFETY: plain calls. A process that can be traced is one whose leaks can be looked for.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setuid(NOBODY), 0);
+            assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1), 0);
+        }
+    }
+}
+
+#[test]
+fn what_needs_a_thread_that_can_not_be_had_fails_and_the_rest_goes_on() {
+    be_nobody();
+    let build = || Builder::new().worker_threads(2).build();
+    let runtime = build().unwrap();
+    let event_loop = EventLoop::new().unwrap();
+
+    allow_threads(false);
+    assert_eq!(build().unwrap_err().kind(), ErrorKind::WouldBlock);
+    let child = event_loop.block_on(async { Command::new("true").status().await });
+    assert!(child.unwrap().is_err());
+    runtime
+        .block_on(async {
+            assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
+            assert!(spawn_blocking(|| ()).await.unwrap_err().is_cancelled());
+            let error = fs::read("/dev/null").await.unwrap_err();
+            assert!(error.to_string().contains("no thread"), "{error}");
+            let error = net::lookup_host("localhost:1").await.err().unwrap();
+            assert!(error.to_string().contains("no thread"), "{error}");
+            let mut literal = net::lookup_host("127.0.0.1:1").await.unwrap();
+            assert!(literal.next().is_some());
+            assert!(Command::new("true").status().await.is_err());
+            let in_place = spawn(async { task::block_in_place(|| 2) });
+            assert_eq!(in_place.await.unwrap(), 2);
+            drop_in_background(vec![1]);
+        })
+        .unwrap();
+
+    allow_threads(true);
+    let done = runtime.block_on(async {
+        let job = spawn_blocking(|| 3).await.unwrap();
+        (job, fs::read("/dev/null").await.unwrap().len())
+    });
+    assert_eq!(done.unwrap(), (3, 0));
+}
