@@ -116,6 +116,37 @@ fn higher_classes_run_first() {
 }
 
 #[test]
+fn tasks_of_a_set_have_their_class_and_deadline() {
+    let runtime = runtime(Policy::priority(), 1);
+    let log = Log::default();
+    let soon = Instant::now() + Duration::from_secs(1);
+    let late = soon + Duration::from_secs(1);
+    let mut set = task::JoinSet::new();
+    let gate = Gate::close(&runtime, 1);
+    let entry = |label| log.entry(label);
+    set.spawn_on(entry("plain"), runtime.handle());
+    set.build_task()
+        .name("late")
+        .priority(Priority::High)
+        .deadline(late)
+        .spawn_on(entry("high, late"), runtime.handle());
+    set.build_task()
+        .deadline(soon)
+        .priority(Priority::High)
+        .spawn_on(entry("high, soon"), runtime.handle());
+    set.build_task()
+        .name("replaced")
+        .options(at(Priority::Critical))
+        .spawn_on(entry("critical"), runtime.handle());
+    gate.open();
+    runtime.block_on(set.join_all()).unwrap().unwrap();
+    assert_eq!(
+        log.take(),
+        ["critical", "high, soon", "high, late", "plain"]
+    );
+}
+
+#[test]
 fn earliest_deadline_of_a_class_runs_first() {
     let runtime = runtime(Policy::priority(), 1);
     let log = Log::default();

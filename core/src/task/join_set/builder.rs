@@ -1,11 +1,12 @@
 //! Tasks of a set that have options.
 
 use super::JoinSet;
-use crate::runtime::{Handle, NoRuntimeError};
-use crate::task::{self, AbortHandle};
+use crate::runtime::{Group, Handle, NoRuntimeError};
+use crate::task::{self, AbortHandle, Priority};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Starts a task of a [`JoinSet`] that has options: see [`JoinSet::build_task`].
 #[must_use = "a builder starts nothing before `spawn`"]
@@ -28,7 +29,25 @@ impl<'a, T: 'static> Builder<'a, T> {
         self
     }
 
-    /// All options at once.
+    /// As [`task::Builder::priority`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.options = self.options.priority(priority);
+        self
+    }
+
+    /// As [`task::Builder::deadline`].
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.options = self.options.deadline(deadline);
+        self
+    }
+
+    /// As [`task::Builder::group`].
+    pub fn group(mut self, group: &Group) -> Self {
+        self.options = self.options.group(group);
+        self
+    }
+
+    /// All options at once, in place of those that were set before.
     pub fn options(mut self, options: task::Builder) -> Self {
         self.options = options;
         self
