@@ -31,10 +31,14 @@ mod thread;
 pub mod time;
 pub mod topology;
 
-/// The examples of the page for users of this crate, run as tests.
+/// The examples of the pages for users of this crate, run as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/rust.md")]
-mod page {}
+mod pages {
+    #[doc = include_str!("../../docs/rust.md")]
+    mod rust {}
+    #[doc = include_str!("../../docs/policies.md")]
+    mod policies {}
+}
 
 use std::future::Future;
 use task::JoinHandle;
