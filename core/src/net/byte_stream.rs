@@ -106,12 +106,18 @@ macro_rules! readiness {
             }
 
             /// As [`ready`](Self::ready), for reading.
+            ///
+            /// # Errors
+            /// `Other` if the runtime or event loop that it waits with is gone.
             pub async fn readable(&self) -> std::io::Result<()> {
                 self.socket.ready($crate::reactor::Interest::READ).await?;
                 Ok(())
             }
 
             /// As [`ready`](Self::ready), for writing.
+            ///
+            /// # Errors
+            /// `Other` if the runtime or event loop that it waits with is gone.
             pub async fn writable(&self) -> std::io::Result<()> {
                 self.socket.ready($crate::reactor::Interest::WRITE).await?;
                 Ok(())
@@ -261,6 +267,10 @@ macro_rules! byte_stream {
 
             /// Waits until there is something, or the end, and reads it without taking it out. Any
             /// number of tasks may.
+            ///
+            /// # Errors
+            /// As reading: what the system says, and `Other` if the runtime or event loop that it waits
+            /// with is gone.
             ///
             /// # Cancel safety
             /// Nothing is taken out in any case.

@@ -24,6 +24,9 @@
 //! polled is woken. The `async` functions may be awaited by any number; of those that wait to accept or
 //! to receive, news wake one at a time.
 //!
+//! What reads or sets an address or an option asks the system at once, and fails with what that says:
+//! `NotConnected` for the peer of a socket that has none, `InvalidInput` for a value that is too large.
+//!
 //! No operation raises `SIGPIPE`, and no descriptor is inherited by a program that is executed.
 //!
 //! Streams implement `AsyncRead` and `AsyncWrite` of `futures-io`, vectored operations included

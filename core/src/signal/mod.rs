@@ -44,7 +44,9 @@ use std::io;
 /// As [`unix::signal`] and [`unix::Signal::recv`].
 ///
 /// # Cancel safety
-/// Dropping the future gives the signal back its former meaning.
+/// Dropping the future gives the signal back its former meaning, so a Ctrl-C between two calls ends the
+/// process, as it did before the first. A loop that waits for other things too therefore makes one
+/// [`unix::signal`] before it begins, and asks that each time; or it keeps one of these futures, pinned.
 pub async fn ctrl_c() -> io::Result<()> {
     unix::signal(unix::SignalKind::interrupt())?.recv().await
 }
