@@ -72,6 +72,9 @@ class Curve:
     note: str = ""
     #: The curve whose workloads this one shows another side of.
     of: str = ""
+    #: What an item costs is so much, and so much more for each unit of its size: the report shows the two that fit best, and what
+    #: they make of each size beside what was measured.
+    linear: bool = False
 
     def workload(self, size: int) -> str:
         return f"{self.of or self.name}@{size}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .model import Curve, Suite, Workload
 from .plot import Row, curve_plot, dot_plot
-from .stats import Collected, Line, geometric_mean
+from .stats import Collected, Line, geometric_mean, linear_fit
 
 #: What an item may cost among many, measured by what it costs among few.
 GROWTH_TARGET = 1.5
@@ -78,7 +78,7 @@ def curves_section(suite: Suite, collected: Collected, plots: Path, beside: Path
             title = f"{curve.about}: {metric.replace('_', ' ')}"
             file.write_text(curve_plot(title, curve.axis, unit, suite.ours, suite.peer, points))
             tables.append(f"![{title}]({file.relative_to(beside).as_posix()})")
-            tables.append(_curve_table(curve, metric, points, unit))
+            tables.append((_fitted_table if curve.linear else _curve_table)(curve, metric, points, unit))
         if tables:
             note = f" {curve.note}" if curve.note else ""
             paragraphs += [f"### {curve.name}", f"{curve.about}, by {curve.axis}.{note}", *tables]
@@ -112,6 +112,19 @@ def _curve_table(curve: Curve, metric: str, points: dict[str, dict[int, float]],
             growth = f"**{growth}**"
         cells = [quantity(by_size[size], unit) if size in by_size else "-" for size in curve.sizes]
         rows.append([candidate, *cells, growth])
+    return _table(head, rows, left=1)
+
+
+def _fitted_table(curve: Curve, metric: str, points: dict[str, dict[int, float]], unit: str) -> str:
+    """Two lines for each candidate: what was measured, and the line through it."""
+    head = [metric.replace("_", " "), *(f"{size:,}" for size in curve.sizes), "each", "and for each unit"]
+    rows = []
+    for candidate, by_size in points.items():
+        rows.append([candidate, *(quantity(by_size[s], unit) if s in by_size else "-" for s in curve.sizes), "", ""])
+        if fit := linear_fit(by_size):
+            fixed, rate = fit
+            line = (quantity(fixed + rate * size, unit) for size in curve.sizes)
+            rows.append(["fitted", *line, quantity(fixed, unit), quantity(rate, unit)])
     return _table(head, rows, left=1)
 
 

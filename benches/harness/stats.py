@@ -87,3 +87,16 @@ def collect(results: Iterable[Result]) -> Collected:
     for result in results:
         collected.add(result)
     return collected
+
+
+def linear_fit(points: Mapping[int, float]) -> tuple[float, float] | None:
+    """The `a` and `b` for which `a + b * size` is least wrong, by the sum of the squares of its relative errors; `a` is not below
+    zero. None with fewer than two sizes, or if something cost nothing."""
+    if len(points) < 2 or min(points.values()) <= 0:
+        return None
+    # By 1 / cost, every point is to be 1: a plain regression without a constant, in two variables.
+    rows = [(1 / cost, size / cost) for size, cost in points.items()]
+    aa, ab, bb = (sum(x[i] * x[j] for x in rows) for i, j in ((0, 0), (0, 1), (1, 1)))
+    a, b = (sum(x[i] for x in rows) for i in (0, 1))
+    fixed = (a * bb - b * ab) / (aa * bb - ab * ab)
+    return (fixed, (b * aa - a * ab) / (aa * bb - ab * ab)) if fixed >= 0 else (0.0, b / bb)

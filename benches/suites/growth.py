@@ -21,6 +21,8 @@ ROUNDS = 3
 ITEMS = (1_000, 10_000, 100_000, MILLION, 10 * MILLION)
 CONNECTIONS = (1, 10, 100, 1_000, 10_000, 100_000)
 WORKERS = (1, 2, 4, 8)
+#: Of work in a task, about a nanosecond each.
+STEPS = (1, 10, 100, 1_000, 10_000, 100_000)
 
 BATCHES = (
     ("tasks", "grow-tasks", "A task that waits", "tasks that wait at the same time", ("create", "end", "bytes")),
@@ -92,6 +94,22 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
                 for workers in WORKERS
             },
         )
+    add(
+        Curve(
+            "work",
+            "A task that works and is joined",
+            "steps of work in each",
+            ("time", "cpu"),
+            STEPS,
+            "What a task costs beside its work is `each`: with it, n workers do n / (`each` + steps x `for each unit`) tasks, for both "
+            "are of all workers' time where that is `cpu`, and shared by them where it is `time`.",
+            linear=True,
+        ),
+        {
+            size: {c: Batch(program(c, settings, "grow-work", "--size", str(size))) for c in CANDIDATES}
+            for size in STEPS
+        },
+    )
     known = versions()
     return (
         Suite(

@@ -19,7 +19,7 @@ from harness.plot import Row, curve_plot, dot_plot
 from harness.process import Failed, can_trace, measure, parse_calls
 from harness.report import quantity, write_report
 from harness.run import PATIENCE, interleave, names, run_suite
-from harness.stats import Line, collect, geometric_mean, ratio
+from harness.stats import Line, collect, geometric_mean, linear_fit, ratio
 from suites import BENCHES, Settings, load_suites
 
 ECHO = "import json; print(json.dumps({'metric': 'time', 'value': 2.5, 'unit': 'ns'}))"
@@ -283,6 +283,29 @@ def test_curves_show_what_an_item_costs_and_how_it_grew(tmp_path: Path) -> None:
     assert "| peer | 10 ns | 20 ns | **2.00** |" in text
     assert "| bytes |" not in text  # nobody reported it
     assert (tmp_path / "plots" / "toy-many-time.svg").exists()
+
+
+def test_a_linear_curve_shows_what_fits_beside_what_was_measured(tmp_path: Path) -> None:
+    curve = Curve("work", "A task", "steps", ("time",), (1, 100), linear=True)
+    sizes = [workload(curve.workload(size), "ours", "peer") for size in curve.sizes]
+    toy = replace(suite_of(*sizes), curves=(curve,))
+    values = {("ours", 1): 12.0, ("ours", 100): 210.0, ("peer", 1): 5.0}
+    results = [result(c, value, 0, workload=curve.workload(size)) for (c, size), value in values.items()]
+    write_report([toy], collect(results), tmp_path / "R.md", tmp_path / "plots")
+    text = (tmp_path / "R.md").read_text()
+    assert "| time | 1 | 100 | each | and for each unit |" in text
+    assert "| ours | 12 ns | 210 ns |  |  |\n| fitted | 12 ns | 210 ns | 10 ns | 2 ns |" in text
+    assert "| peer | 5 ns | - |  |  |" in text
+    assert text.count("fitted") == 1  # one point makes no line
+
+
+def test_a_fit_is_the_least_wrong_by_ratio() -> None:
+    assert linear_fit({1: 12.0, 10: 30.0, 100: 210.0}) == pytest.approx((10.0, 2.0))
+    fixed, rate = linear_fit({1: 1.1, 1000: 900.0, 100_000: 110_000.0}) or (0, 0)
+    assert 0 < fixed < 1 and rate == pytest.approx(1.0, rel=0.1)
+    assert linear_fit({10: 5.0, 100: 100.0}) == (0.0, pytest.approx(0.6))  # nothing costs less than nothing
+    assert linear_fit({10: 5.0}) is None
+    assert linear_fit({1: 0.0, 10: 5.0}) is None
 
 
 def test_a_curve_has_a_line_for_each_candidate_and_a_dot_for_each_size() -> None:

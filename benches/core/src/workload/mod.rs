@@ -67,6 +67,7 @@ fn table<C: Candidate>() -> Vec<(&'static str, Workload<C>)> {
         ("grow-tasks", grow::tasks),
         ("grow-timers", grow::timers),
         ("grow-sleeps", grow::sleeps),
+        ("grow-work", spawn::working),
     ]
 }
 

@@ -54,6 +54,38 @@ pub(super) fn join_all<C: Candidate>(runtime: &C, settings: &Settings) {
     });
 }
 
+/// As [`join_all`], but each task works for `--size` steps, one after the other: what a task costs beside its work shows
+/// as the work grows.
+pub(super) fn working<C: Candidate>(runtime: &C, settings: &Settings) {
+    /// Steps of a batch, for batches of one length; and the least and the most tasks of one.
+    const STEPS: usize = 10_000_000;
+    const BATCH: (usize, usize) = (100, TASKS);
+    let size = settings.size;
+    let tasks = (STEPS / size.max(1)).clamp(BATCH.0, BATCH.1);
+    repeat(settings, tasks, || {
+        runtime.run_inside(async move {
+            let mut handles = Vec::with_capacity(tasks);
+            for number in 0..tasks {
+                handles.push(C::spawn(async move { steps(size, number as u64) }));
+            }
+            for handle in handles {
+                C::join(handle).await;
+            }
+        });
+    });
+}
+
+/// Work that depends on itself, so that the processor does not overlap the steps: those of an xorshift generator.
+fn steps(size: usize, seed: u64) -> u64 {
+    let mut state = std::hint::black_box(seed | 1);
+    for _ in 0..size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+    }
+    state
+}
+
 /// A task spawns a task and waits for its result, one after the other.
 pub(super) fn join<C: Candidate>(runtime: &C, settings: &Settings) {
     repeat(settings, TASKS, || {
