@@ -273,6 +273,8 @@ impl Builder {
         let runtime = Runtime {
             handle: Handle::new(shared),
             threads: threads.clone(),
+            workers: workers.len(),
+            process: std::process::id(),
         };
         let mut failed = None;
         for (index, worker) in workers.into_iter().enumerate() {

@@ -63,11 +63,19 @@ use std::time::{Duration, Instant};
 /// - *Stalls.* No poll is interrupted. What waits for a worker whose poll does not end is passed on to
 ///   others, if there are any: see [`Builder::stall_watch`].
 ///
+/// # Forks
+/// A forked child has none of the runtime's threads, and shares its descriptors with the parent. It may
+/// drop the runtime, which then does nothing, and build one of its own; what it spawns on the inherited
+/// one never runs, and may disturb the parent.
+///
 /// `docs/promises.md` names the tests of each, and `docs/policies.md` has what the other policies promise.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
     threads: Arc<Threads>,
+    workers: usize,
+    /// The one that has the threads.
+    process: u32,
 }
 
 // As for `Handle`.
@@ -148,8 +156,16 @@ impl Runtime {
     }
 
     /// As [`Runtime::shutdown_timeout`], for a runtime that is shared; `None` waits without limit.
-    /// A second call waits like the first. On a thread of the runtime's own nothing is waited for.
+    /// A second call waits like the first. On a thread of the runtime's own nothing is waited for, and
+    /// in a forked child nothing is done: all workers are left.
     pub fn shutdown(&self, timeout: Option<Duration>) -> ShutdownReport {
+        if std::process::id() != self.process {
+            return ShutdownReport {
+                tasks_dropped: 0,
+                workers_left: self.workers,
+                blocking_left: 0,
+            };
+        }
         let deadline = timeout.map(|timeout| clock::after(Instant::now(), timeout));
         let shared = self.handle.shared();
         self.threads.shut_down();
