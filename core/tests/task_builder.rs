@@ -234,3 +234,20 @@ fn builder_without_a_place_to_spawn_is_an_error() {
     assert_eq!(*notes.lock().unwrap(), [None; 3], "the futures are dropped");
     assert!(std::panic::catch_unwind(|| task::spawn_local(async {})).is_err());
 }
+
+/// What a program ends with that returns the error from `main`, or unwraps it.
+#[test]
+fn errors_of_the_wrong_place_say_what_to_do_also_to_debug() {
+    let event_loop = EventLoop::new().unwrap();
+    let nested = event_loop.block_on(async { runtime(1).block_on(async {}).unwrap_err() });
+    let no_runtime = Builder::new().spawn(async {}).unwrap_err();
+    let no_loop = Builder::new().spawn_local(async {}).unwrap_err();
+    let say = [
+        (format!("{:?}", nested.unwrap()), "EnterError(\"block_on"),
+        (format!("{no_runtime:?}"), "NoRuntimeError(\"this thread"),
+        (format!("{no_loop:?}"), "NoLoopError(\"no event loop"),
+    ];
+    for (said, begin) in say {
+        assert!(said.starts_with(begin), "{said}");
+    }
+}

@@ -231,7 +231,6 @@ where
 }
 
 /// No event loop does a turn on the calling thread.
-#[derive(Debug)]
 pub struct NoLoopError(());
 
 impl fmt::Display for NoLoopError {
@@ -240,6 +239,13 @@ impl fmt::Display for NoLoopError {
             "no event loop does a turn on this thread: call it from a task of a loop, from a \
              callback, or inside EventLoop::block_on",
         )
+    }
+}
+
+/// With the text: it is what `unwrap` shows, and a `main` that returns the error.
+impl fmt::Debug for NoLoopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoLoopError({:?})", self.to_string())
     }
 }
 

@@ -58,7 +58,6 @@ impl Wake for ThreadWaker {
 }
 
 /// A thread that must not block was asked to.
-#[derive(Debug)]
 pub struct EnterError(());
 
 impl fmt::Display for EnterError {
@@ -67,6 +66,13 @@ impl fmt::Display for EnterError {
             "block_on was called on a worker, or inside another block_on, where it would stop what \
              it waits for; spawn the future, or use spawn_blocking",
         )
+    }
+}
+
+/// With the text: it is what `unwrap` shows, and a `main` that returns the error.
+impl fmt::Debug for EnterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EnterError({:?})", self.to_string())
     }
 }
 

@@ -139,7 +139,6 @@ impl fmt::Debug for EnterGuard {
 }
 
 /// There is no runtime on the calling thread.
-#[derive(Debug)]
 pub struct NoRuntimeError(());
 
 impl NoRuntimeError {
@@ -153,6 +152,13 @@ impl fmt::Display for NoRuntimeError {
         f.write_str(
             "this thread belongs to no runtime: call it from a task, or inside Handle::enter",
         )
+    }
+}
+
+/// With the text: it is what `unwrap` shows, and a `main` that returns the error.
+impl fmt::Debug for NoRuntimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NoRuntimeError({:?})", self.to_string())
     }
 }
 
