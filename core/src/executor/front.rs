@@ -1,7 +1,7 @@
 //! What a worker shows of itself while it runs: on one cache line, written by its thread alone
 //! unless a poll is overdue.
 
-use super::slot::Slot;
+use super::slot::{Busy, Slot};
 use super::state::{Seen, StateWord};
 use crate::task::Notified;
 use crossbeam_utils::CachePadded;
@@ -34,7 +34,10 @@ impl Front {
 
     /// The worker's poll is overdue: takes the task that it would run next, and has it put those that
     /// it wakes from now on where others find them. `heavy_barrier` is [`membarrier::heavy`](crate::time::membarrier::heavy).
-    pub(super) fn rescue(&self, heavy_barrier: impl FnOnce()) -> Option<Notified> {
+    ///
+    /// # Errors
+    /// The worker was at the slot. It is open now, but the task, if any, is still there.
+    pub(super) fn rescue(&self, heavy_barrier: impl FnOnce()) -> Result<Option<Notified>, Busy> {
         self.slot.open(heavy_barrier)
     }
 }

@@ -153,6 +153,17 @@ impl Idle {
         })
     }
 
+    /// For whoever has given something up that one of the sleepers is to have: chooses one if all
+    /// sleep. A worker that sleeps later finds what was given up.
+    pub(super) fn claim_if_all_sleep(&self) -> Option<usize> {
+        fence(Ordering::SeqCst);
+        if self.all_asleep() {
+            self.claim_sleeper(0)
+        } else {
+            None
+        }
+    }
+
     /// Whether `worker` sleeps, and nobody has claimed it.
     pub(super) fn is_asleep(&self, worker: usize) -> bool {
         let (word, bit) = self.group(worker);

@@ -3,7 +3,8 @@
 use super::driver::ReactorHandle;
 use super::idle::{Idle, Sleep};
 use super::parker::Parker;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use crate::shim::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
@@ -137,5 +138,82 @@ fn loom_parker_keeps_an_unpark_that_comes_first() {
             parker.park(None);
         }
         waker.join().unwrap();
+    });
+}
+
+/// Who holds the reactor, of workers that go to sleep while the watch serves it.
+struct Manning {
+    idle: Idle,
+    reactor: Mutex<()>,
+    parkers: Vec<Parker>,
+    manned: AtomicBool,
+}
+
+impl Manning {
+    fn new(workers: usize) -> Arc<Manning> {
+        Arc::new(Manning {
+            idle: Idle::new(workers),
+            reactor: Mutex::new(()),
+            parkers: (0..workers).map(|_| Parker::new()).collect(),
+            manned: AtomicBool::new(false),
+        })
+    }
+
+    /// A worker without work, as it waits, until it or another one holds the reactor while it sleeps.
+    fn go_to_sleep(&self, worker: usize) {
+        self.parkers[worker].attach();
+        let mut searching = false;
+        while !self.manned.load(Ordering::SeqCst) {
+            let _no_work = self.idle.sleep(worker, std::mem::take(&mut searching));
+            if self.reactor.try_lock().is_some() {
+                // For good: that it is free again when this returns is of no account.
+                self.manned.store(true, Ordering::SeqCst);
+                for parker in &self.parkers {
+                    parker.unpark(&ReactorHandle);
+                }
+                return;
+            }
+            self.parkers[worker].park(None);
+            searching = self.idle.wake(worker);
+        }
+    }
+
+    /// The watch serves what is ready, while it has not begun to sleep.
+    fn serve(&self) {
+        let Some(held) = self.reactor.try_lock() else {
+            return;
+        };
+        drop(held);
+        if let Some(sleeper) = self.idle.claim_if_all_sleep() {
+            self.parkers[sleeper].unpark(&ReactorHandle);
+        }
+    }
+}
+
+/// A reactor that nobody holds while all sleep leaves them asleep for ever, and the model without an
+/// end.
+#[test]
+fn loom_reactor_that_the_watch_served_is_taken_by_the_last_worker_that_sleeps() {
+    crate::shim::model(|| {
+        let manning = Manning::new(1);
+        let own = manning.clone();
+        let worker = thread::spawn(move || own.go_to_sleep(0));
+        manning.serve();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_reactor_that_the_watch_served_is_taken_by_one_of_two_that_go_to_sleep() {
+    crate::shim::model(|| {
+        let manning = Manning::new(2);
+        let workers = [0, 1].map(|worker| {
+            let own = manning.clone();
+            thread::spawn(move || own.go_to_sleep(worker))
+        });
+        manning.serve();
+        for worker in workers {
+            worker.join().unwrap();
+        }
     });
 }

@@ -3,6 +3,7 @@
 //! `README.md` beside this file states the sleep protocol and the shutdown, and argues that no
 //! wake-up and no task is lost. A worker's life is in [`worker`], what workers share in [`shared`].
 
+mod arming;
 mod counters;
 mod driver;
 #[cfg(all(test, not(loom)))]

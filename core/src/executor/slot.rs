@@ -32,6 +32,10 @@ use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicBool, Ordering};
 use crate::time::membarrier;
 
+/// The owner was at the slot when it was to be opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Busy;
+
 /// Whether it is dear to say that one is at the slot, and nobody to hear it is worth a question: each
 /// step multiplies a model.
 const DEAR: bool = cfg!(loom);
@@ -137,18 +141,19 @@ impl<T> Slot<T> {
         self.task.with_mut(|slot| unsafe { (*slot).take() })
     }
 
-    /// Opens the slot, on any thread but the owner's, and takes the task if the owner is elsewhere.
-    /// `heavy_barrier` is [`membarrier::heavy`].
-    pub(super) fn open(&self, heavy_barrier: impl FnOnce()) -> Option<T> {
+    /// Opens the slot, on any thread but the owner's, and takes the task if the owner is elsewhere: then
+    /// there will be none until the owner has taken from the slot again. `heavy_barrier` is
+    /// [`membarrier::heavy`].
+    pub(super) fn open(&self, heavy_barrier: impl FnOnce()) -> Result<Option<T>, Busy> {
         debug_assert!(self.watched);
         let _locked = self.lock.lock();
         self.open.store(true, Ordering::Relaxed);
         heavy_barrier();
         if self.busy.load(Ordering::Acquire) {
-            return None;
+            return Err(Busy);
         }
         // SAFETY: the owner is not at the slot, and when it comes it sees that it is open.
-        self.task.with_mut(|slot| unsafe { (*slot).take() })
+        Ok(self.task.with_mut(|slot| unsafe { (*slot).take() }))
     }
 }
 
@@ -164,8 +169,8 @@ mod tests {
             assert_eq!(slot.replace(1), Ok(None));
             assert_eq!(slot.replace(2), Ok(Some(1)));
             assert!(slot.is_some());
-            assert_eq!(slot.open(|| ()), Some(2));
-            assert_eq!(slot.open(|| ()), None);
+            assert_eq!(slot.open(|| ()), Ok(Some(2)));
+            assert_eq!(slot.open(|| ()), Ok(None));
             assert_eq!(slot.replace(3), Err(3));
             assert!(!slot.is_some());
             assert_eq!(slot.take(), None);
@@ -181,9 +186,9 @@ mod tests {
         unsafe {
             assert_eq!(slot.replace(1), Ok(None));
             assert!(slot.enter());
-            assert_eq!(slot.open(|| ()), None);
+            assert_eq!(slot.open(|| ()), Err(Busy));
             slot.leave();
-            assert_eq!(slot.open(|| ()), Some(1));
+            assert_eq!(slot.open(|| ()), Ok(Some(1)));
             assert_eq!(slot.take(), None);
         }
     }
@@ -194,6 +199,10 @@ mod loom_tests {
     use super::*;
     use loom::sync::Arc;
     use loom::thread;
+
+    fn had(opened: Result<Option<Box<i32>>, Busy>) -> i32 {
+        opened.ok().flatten().map_or(0, |task| *task)
+    }
 
     /// The owner puts one in and takes it while it is opened: one of the two gets it.
     #[test]
@@ -211,7 +220,7 @@ mod loom_tests {
                     }
                 }
             });
-            let taken = slot.open(membarrier::heavy).map_or(0, |task| *task);
+            let taken = had(slot.open(membarrier::heavy));
             assert_eq!(taken + owner.join().unwrap(), 1);
         });
     }
@@ -236,7 +245,7 @@ mod loom_tests {
                 }
                 had
             });
-            let taken = [(); 2].map(|()| slot.open(membarrier::heavy).map_or(0, |task| *task));
+            let taken = [(); 2].map(|()| had(slot.open(membarrier::heavy)));
             // SAFETY: the owner has ended.
             let had = owner.join().unwrap();
             let left = unsafe { slot.take() }.map_or(0, |task| *task);

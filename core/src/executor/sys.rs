@@ -7,6 +7,7 @@ pub(super) use portable::*;
 
 #[cfg(all(target_os = "linux", not(loom)))]
 mod linux {
+    use std::io::Read;
     use std::time::{Duration, Instant};
 
     /// The calling thread, for [`ThreadTime::is_to_blame`].
@@ -45,8 +46,12 @@ mod linux {
 
     /// Whether the system says that the thread waits for something else than a processor.
     fn blocks(thread: i32) -> Option<bool> {
-        let stat = std::fs::read(format!("/proc/self/task/{thread}/stat")).ok()?;
-        // The name before it is in parentheses, and may hold any character.
+        let mut file = std::fs::File::open(format!("/proc/self/task/{thread}/stat")).ok()?;
+        // The number and the name, of 15 bytes at most, come before.
+        let mut stat = [0; 64];
+        let length = file.read(&mut stat).ok()?;
+        let stat = &stat[..length];
+        // The name is in parentheses, and may hold any character.
         let name_end = stat.iter().rposition(|&byte| byte == b')')?;
         stat.get(name_end + 2).map(|&state| state != b'R')
     }

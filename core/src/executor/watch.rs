@@ -32,32 +32,28 @@
 //! no less than one in [`QUIET`]: so the watch adds little to what the workers do themselves. If nothing
 //! happened in [`QUIET`] it disarms.
 //!
-//! **The race to prevent**: a worker sees that the watch is armed while the watch sees that all sleep,
-//! and disarms. The worker takes itself off the sleepers (a `SeqCst` operation on the word of
-//! [`Idle`](super::idle::Idle)) before it loads `armed`; the watch clears `armed` before it looks at the
-//! sleepers once more; all of this is `SeqCst`, so one of the two sees the other.
+//! [`Arming`] has the race that this is about.
 //!
 //! # Who holds the reactor
 //!
 //! A worker that goes to sleep while the watch serves the reactor finds it taken, and waits on its
 //! thread. So whoever held it without being a worker looks afterwards whether all sleep, and wakes one
-//! of them if so. The fences in [`Idle::sleep`](super::idle::Idle::sleep) and in
-//! [`Watch::serve_reactor`] make sure: either the worker finds the reactor free, or the watch finds the
-//! worker asleep.
+//! of them if so. The fences in [`Idle::sleep`](super::idle::Idle::sleep) and
+//! [`Idle::claim_if_all_sleep`](super::idle::Idle::claim_if_all_sleep) make sure: either the worker finds
+//! the reactor free, or the watch finds the worker asleep.
 
+use super::arming::Arming;
 use super::driver;
 use super::front::Sight;
 use super::shared::Shared;
 use super::state::WorkerState;
 use super::sys;
 use crate::shim::sync::Mutex;
-use crate::shim::sync::atomic::{AtomicBool, Ordering, fence};
-use crate::shim::thread::{self, Thread};
+use crate::shim::sync::atomic::Ordering;
+use crate::shim::thread;
 use crate::time::membarrier;
-use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -79,11 +75,9 @@ pub(crate) type Starter = Box<dyn FnOnce(Box<dyn FnOnce() + Send>) -> io::Result
 
 /// What the workers and the watch share.
 pub(super) struct Watch {
-    /// Set also if there is no watch: nobody has to wake it.
-    armed: CachePadded<AtomicBool>,
+    arming: Arming,
     /// Until the watch is first needed.
     starter: Mutex<Option<Starter>>,
-    thread: OnceLock<Thread>,
     pub(super) hand_overs: AtomicU64,
 }
 
@@ -91,9 +85,8 @@ impl Watch {
     /// `None`: there will be no watch.
     pub(super) fn new(starter: Option<Starter>) -> Watch {
         Watch {
-            armed: CachePadded::new(AtomicBool::new(starter.is_none())),
+            arming: Arming::new(starter.is_none()),
             starter: Mutex::new(starter),
-            thread: OnceLock::new(),
             hand_overs: AtomicU64::new(0),
         }
     }
@@ -101,30 +94,24 @@ impl Watch {
     /// A worker that is not among the sleepers has something to run.
     #[inline]
     pub(super) fn arm(&self, shared: &Shared) {
-        if !self.armed.load(Ordering::SeqCst) {
+        if !self.arming.is_armed() {
             self.wake(shared);
         }
     }
 
     #[cold]
     fn wake(&self, shared: &Shared) {
-        if self.armed.swap(true, Ordering::SeqCst) {
+        if !self.arming.arm() {
             return;
         }
         let starter = self.starter.lock().take();
         match starter {
             Some(starter) => {
                 let shared = shared.share();
-                // Without a thread for it there is no watch: `armed` stays set.
+                // Without a thread for it there is no watch: it counts as armed for ever.
                 let _ = starter(Box::new(move || watch(&shared)));
             }
-            None => self.unpark(),
-        }
-    }
-
-    fn unpark(&self) {
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
+            None => self.arming.unpark(),
         }
     }
 
@@ -132,19 +119,7 @@ impl Watch {
     pub(super) fn close(&self) {
         let unused = self.starter.lock().take();
         drop(unused);
-        fence(Ordering::SeqCst);
-        self.unpark();
-    }
-
-    /// Whether the watch may rest until it is armed again, given that everything was quiet.
-    fn disarm(&self, shared: &Shared) -> bool {
-        self.armed.store(false, Ordering::SeqCst);
-        if shared.idle.all_asleep() {
-            return true;
-        }
-        // Whoever set it meanwhile has unparked this thread, which costs a look.
-        self.armed.store(true, Ordering::SeqCst);
-        false
+        self.arming.unpark();
     }
 
     /// Serves what is ready for I/O, if nobody else is there.
@@ -154,9 +129,8 @@ impl Watch {
         };
         driver::poll(&mut reactor);
         drop(reactor);
-        fence(Ordering::SeqCst);
-        if shared.idle.all_asleep() {
-            shared.notify(0);
+        if let Some(sleeper) = shared.idle.claim_if_all_sleep() {
+            shared.unpark(sleeper);
         }
     }
 }
@@ -169,9 +143,8 @@ impl fmt::Debug for Watch {
 
 /// The life of the watch's thread.
 fn watch(shared: &Shared) {
-    let watch = &shared.watch;
-    let _ = watch.thread.set(thread::current());
-    fence(Ordering::SeqCst);
+    let arming = &shared.watch.arming;
+    arming.attach();
     let mut rounds = Rounds::new(shared, membarrier::prepare_here());
     let mut before = Instant::now();
     let mut pace = rounds.look(shared, before, Duration::ZERO);
@@ -183,10 +156,8 @@ fn watch(shared: &Shared) {
         }
         before = Instant::now();
         pace = rounds.look(shared, before, passed);
-        if rounds.quiet && passed >= QUIET && watch.disarm(shared) {
-            while !watch.armed.load(Ordering::SeqCst) && !shared.is_closed() {
-                thread::park();
-            }
+        if rounds.quiet && passed >= QUIET && arming.disarm(&shared.idle) {
+            arming.rest(|| shared.is_closed());
             before = Instant::now();
             pace = rounds.look(shared, before, Duration::ZERO);
         }
@@ -208,18 +179,33 @@ struct Seen {
     sight: Sight,
     /// The poll that this is a sight of has been found overdue before.
     overdue: bool,
+    /// That poll is what holds its thread up, which stays true until it ends.
+    to_blame: bool,
+    /// The slot was opened in that poll: it stays open, and empty, until it ends.
+    opened: bool,
     cpu: sys::ThreadTime,
+}
+
+impl Seen {
+    fn new(sight: Sight) -> Seen {
+        Seen {
+            sight,
+            overdue: false,
+            to_blame: false,
+            opened: false,
+            cpu: sys::ThreadTime::default(),
+        }
+    }
 }
 
 impl Rounds {
     fn new(shared: &Shared, barrier: bool) -> Rounds {
-        let seen = |remote: &CachePadded<super::shared::Remote>| Seen {
-            sight: remote.front.see(),
-            overdue: false,
-            cpu: sys::ThreadTime::default(),
-        };
         Rounds {
-            seen: shared.remotes.iter().map(seen).collect(),
+            seen: shared
+                .remotes
+                .iter()
+                .map(|remote| Seen::new(remote.front.see()))
+                .collect(),
             barrier,
             parks: 0,
             stalled_at: None,
@@ -238,9 +224,7 @@ impl Rounds {
             let seen = &mut self.seen[worker];
             if seen.sight != sight {
                 changed = true;
-                seen.sight = sight;
-                seen.overdue = false;
-                seen.cpu = sys::ThreadTime::default();
+                *seen = Seen::new(sight);
                 continue;
             }
             if sight.state.state() != WorkerState::Running || passed < FIRST {
@@ -251,9 +235,11 @@ impl Rounds {
             if first {
                 remote.stalls.fetch_add(1, Ordering::Relaxed);
             }
-            eager |= seen
-                .cpu
-                .is_to_blame(remote.thread.load(Ordering::Relaxed), now);
+            if !seen.to_blame {
+                let thread = remote.thread.load(Ordering::Relaxed);
+                seen.to_blame = seen.cpu.is_to_blame(thread, now);
+            }
+            eager |= seen.to_blame;
             self.rescue(shared, worker, now, first);
         }
         if eager {
@@ -286,9 +272,15 @@ impl Rounds {
             self.barrier = membarrier::prepare_here();
         }
         let remote = &shared.remotes[worker];
+        let mut rescued = None;
         if self.barrier
-            && let Some(task) = remote.front.rescue(membarrier::heavy)
+            && !self.seen[worker].opened
+            && let Ok(task) = remote.front.rescue(membarrier::heavy)
         {
+            self.seen[worker].opened = true;
+            rescued = task;
+        }
+        if let Some(task) = rescued {
             shared.inject(task);
         } else if shared.has_work() {
             shared.notify(worker);
