@@ -11,21 +11,48 @@
 //! microseconds, and [`prepare`] says it then; later it takes ten milliseconds or more, which are
 //! spent on a thread of their own, and only when [`is_ready`] is asked. What is kept for the process
 //! is what the system keeps for the process.
+//!
+//! A child that is forked meanwhile has no such thread. So what is kept says by number which process
+//! finds out, and another one begins anew.
 
 pub(super) use imp::is_ready;
 pub(crate) use imp::{heavy, light, prepare, prepare_here};
 
 #[cfg(all(target_os = "linux", not(loom)))]
 mod imp {
-    use std::sync::atomic::{AtomicU8, Ordering, compiler_fence};
+    use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
     use std::time::Duration;
 
-    const UNKNOWN: u8 = 0;
-    const UNDER_WAY: u8 = 1;
-    const READY: u8 = 2;
-    const REFUSED: u8 = 3;
+    /// What is known, or who finds out.
+    struct Finding(AtomicU32);
 
-    static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+    /// The values of a [`Finding`], beside the number of the process that finds out.
+    const UNKNOWN: u32 = 0;
+    const READY: u32 = u32::MAX;
+    const REFUSED: u32 = u32::MAX - 1;
+
+    impl Finding {
+        /// Whether it is the caller, in process `here`, who has to find out.
+        fn begin(&self, here: u32) -> bool {
+            let stands = self.0.load(Ordering::Acquire);
+            let known = [READY, REFUSED, here].contains(&stands);
+            !known
+                && self
+                    .0
+                    .compare_exchange(stands, here, Ordering::Acquire, Ordering::Acquire)
+                    .is_ok()
+        }
+
+        fn end(&self, found: u32) {
+            self.0.store(found, Ordering::Release);
+        }
+
+        fn is(&self, value: u32) -> bool {
+            self.0.load(Ordering::Acquire) == value
+        }
+    }
+
+    static FINDING: Finding = Finding(AtomicU32::new(UNKNOWN));
 
     const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
@@ -36,13 +63,13 @@ mod imp {
     }
 
     fn register() {
-        let state = if membarrier(REGISTER_PRIVATE_EXPEDITED) {
+        let found = if membarrier(REGISTER_PRIVATE_EXPEDITED) {
             READY
         } else {
             // An old kernel, or a filter for system calls.
             REFUSED
         };
-        STATE.store(state, Ordering::Release);
+        FINDING.end(found);
     }
 
     /// Takes the opportunity if this is the only thread.
@@ -51,7 +78,7 @@ mod imp {
         // A link for each thread, beside the directory's own two.
         let alone =
             || std::fs::metadata("/proc/self/task").is_ok_and(|threads| threads.st_nlink() <= 3);
-        if STATE.load(Ordering::Relaxed) == UNKNOWN && alone() {
+        if FINDING.is(UNKNOWN) && alone() {
             register();
         }
     }
@@ -59,23 +86,21 @@ mod imp {
     /// Whether [`heavy`] can be used. If that is not known yet, begins to find out.
     #[cold]
     pub(in super::super) fn is_ready() -> bool {
-        let before =
-            STATE.compare_exchange(UNKNOWN, UNDER_WAY, Ordering::Acquire, Ordering::Acquire);
-        if before.is_ok() && !crate::thread::spawn_helper("libruntime-fence", register) {
-            STATE.store(REFUSED, Ordering::Release);
+        if FINDING.begin(std::process::id())
+            && !crate::thread::spawn_helper("libruntime-fence", register)
+        {
+            FINDING.end(REFUSED);
         }
-        before == Err(READY)
+        FINDING.is(READY)
     }
 
     /// Finds out on this thread, which may take as long, whether [`heavy`] can be used. `false`
     /// also if another thread is about to find out.
     pub(crate) fn prepare_here() -> bool {
-        let before =
-            STATE.compare_exchange(UNKNOWN, UNDER_WAY, Ordering::Acquire, Ordering::Acquire);
-        if before.is_ok() {
+        if FINDING.begin(std::process::id()) {
             register();
         }
-        STATE.load(Ordering::Acquire) == READY
+        FINDING.is(READY)
     }
 
     #[inline(always)]
@@ -90,8 +115,28 @@ mod imp {
         }
         // The process has forbidden itself the call since it was tried. Nothing is left but to wait
         // much longer than a processor keeps a write to itself, which is less than a microsecond.
-        STATE.store(REFUSED, Ordering::Release);
+        FINDING.end(REFUSED);
         std::thread::sleep(Duration::from_millis(1));
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn one_finds_out_in_each_process_until_it_is_known() {
+            let (parent, child) = (100, 101);
+            let finding = Finding(AtomicU32::new(UNKNOWN));
+            assert!(finding.begin(parent));
+            assert!(!finding.begin(parent), "it is under way");
+            // A copy that `fork` made just now.
+            assert!(finding.begin(child), "nobody is at it in the child");
+            assert!(!finding.begin(child));
+            finding.end(READY);
+            assert!(!finding.begin(child) && finding.is(READY));
+            finding.end(REFUSED);
+            assert!(!finding.begin(child) && !finding.is(READY));
+        }
     }
 }
 
