@@ -186,7 +186,15 @@ fn threads_leave_after_their_keep_alive_but_for_those_that_stay() {
             thread::yield_now();
         }
     }
-    thread::sleep(Duration::from_millis(5));
+    // A keep-alive has passed when a thread that need not stay has left.
+    let other = builder()
+        .thread_keep_alive(Duration::from_millis(1))
+        .build()
+        .unwrap();
+    join(&other, other.spawn_blocking(|| ()));
+    while other.metrics().num_blocking_threads() > 0 {
+        thread::yield_now();
+    }
     assert_eq!(runtime.metrics().num_blocking_threads(), 2);
     assert!(runtime.shutdown(None).is_complete());
 }

@@ -1,11 +1,10 @@
 //! Bytes from pipes to sockets and back.
 
 use std::io::ErrorKind;
-use std::os::unix::net::UnixStream;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use libruntime_core::event_loop::EventLoop;
-use libruntime_core::net::{AsyncFd, TcpListener, TcpStream, splice};
+use libruntime_core::net::{TcpListener, TcpStream, splice};
 use libruntime_core::process::{Command, Stdio};
 use libruntime_core::runtime::{Builder, Runtime};
 
@@ -107,6 +106,8 @@ fn splice_that_was_given_up_has_counted_what_it_moved() {
 #[cfg(all(target_os = "linux", not(libruntime_portable)))]
 #[test]
 fn two_sockets_can_not_be_spliced() {
+    use libruntime_core::net::AsyncFd;
+    use std::os::unix::net::UnixStream;
     runtime()
         .block_on(async {
             let (stream, _client) = connection().await;

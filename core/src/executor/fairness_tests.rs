@@ -113,6 +113,7 @@ fn a_timer_that_is_due_fires_within_the_event_interval() {
     let storm = Storm::new();
     for _ in 0..5 {
         let due = crate::time::sleep(Duration::from_millis(20));
+        // In the poll, on purpose: the timer is to come due while its worker is kept from looking.
         let ready = || std::thread::sleep(Duration::from_millis(25));
         let polls = storm.polls_until(due, ready);
         assert!(polls <= EVENT_INTERVAL as usize + STORM + 1, "{polls}");
