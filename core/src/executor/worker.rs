@@ -548,6 +548,18 @@ impl Worker {
         });
     }
 
+    /// Wakes those who wait for this worker's timers, if it is time for one of them, and not one of many.
+    #[inline]
+    pub(super) fn fire_due(&self, now: Instant) {
+        let due = |at: Instant| at <= now;
+        if self.remote().driver.next_deadline().is_some_and(due)
+            && self.timers_rest.get().is_none_or(due)
+        {
+            self.fire(|| now);
+            self.share();
+        }
+    }
+
     fn batch(&self, f: impl FnOnce()) {
         self.detour.set(self.detour.get() | BATCHING);
         f();
@@ -955,6 +967,28 @@ mod tests {
             }
             workers.iter().for_each(|worker| worker.cancel_queued());
         }
+    }
+
+    #[test]
+    fn timer_that_is_due_is_fired_between_two_polls_without_a_look_around() {
+        struct Told(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Told {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (_shared, workers) = awake();
+        let _driver = context::enter_driver(&workers[0].remote().driver, true);
+        let due = Instant::now() + std::time::Duration::from_secs(60);
+        let mut sleep = std::pin::pin!(crate::time::sleep_until(due));
+        let told = std::sync::Arc::new(Told(false.into()));
+        let waker = std::task::Waker::from(told.clone());
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(sleep.as_mut().poll(&mut cx).is_pending());
+        workers[0].fire_due(due - std::time::Duration::from_secs(1));
+        assert!(!told.0.load(Ordering::Relaxed));
+        workers[0].fire_due(due + std::time::Duration::from_millis(1));
+        assert!(told.0.load(Ordering::Relaxed));
     }
 
     #[test]
