@@ -11,11 +11,19 @@ WINDOW = 1000
 POLICIES = ("fifo", "lifo", "priority", "fair")
 
 LINES = (
-    (
-        "critical",
-        "lateness of a critical task that a thread wakes (and of one that sleeps) beside 512 in the background",
-        ("p99", "p50", "timer_p50", "timer_p99"),
-        ("fifo", "priority"),
+    *(
+        (
+            f"critical-{by}",
+            f"lateness of a critical task that {how}, beside 512 in the background with polls of 20 us",
+            ("p99", "p50", "poll"),
+            ("fifo", "priority"),
+        )
+        for by, how in (
+            ("queue", "one of those in the background wakes"),
+            ("timer", "sleeps for 0.5 ms again and again"),
+            ("socket", "waits for a socket"),
+            ("thread", "a thread wakes"),
+        )
     ),
     ("share", "groups of weights 1, 2 and 4: the largest error of a share", ("error",), ("fifo", "fair")),
     ("yield", "200 tasks yield 500 times each", ("cpu", "time"), POLICIES),

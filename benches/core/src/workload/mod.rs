@@ -74,12 +74,31 @@ fn table<C: Candidate>() -> Vec<(&'static str, Workload<C>)> {
 /// Workloads for what only this project's runtime has.
 fn ours() -> Vec<(&'static str, Workload<Ours>)> {
     use libruntime_core::runtime::Policy;
+    use policy::By;
     vec![
-        ("critical-fifo", |_, settings| {
-            policy::critical(Policy::Fifo, settings)
+        ("critical-queue-fifo", |_, settings| {
+            policy::critical(By::Queue, Policy::Fifo, settings)
         }),
-        ("critical-priority", |_, settings| {
-            policy::critical(Policy::priority(), settings)
+        ("critical-queue-priority", |_, settings| {
+            policy::critical(By::Queue, Policy::priority(), settings)
+        }),
+        ("critical-thread-fifo", |_, settings| {
+            policy::critical(By::Thread, Policy::Fifo, settings)
+        }),
+        ("critical-thread-priority", |_, settings| {
+            policy::critical(By::Thread, Policy::priority(), settings)
+        }),
+        ("critical-timer-fifo", |_, settings| {
+            policy::critical(By::Timer, Policy::Fifo, settings)
+        }),
+        ("critical-timer-priority", |_, settings| {
+            policy::critical(By::Timer, Policy::priority(), settings)
+        }),
+        ("critical-socket-fifo", |_, settings| {
+            policy::critical(By::Socket, Policy::Fifo, settings)
+        }),
+        ("critical-socket-priority", |_, settings| {
+            policy::critical(By::Socket, Policy::priority(), settings)
         }),
         ("share-fifo", |_, settings| {
             policy::share(Policy::Fifo, settings)
