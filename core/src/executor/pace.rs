@@ -64,6 +64,14 @@ impl Pace {
         self.since.set(Some((now, polls)));
     }
 
+    /// The tick to go on from after a wait that ends at `tick`. Whoever waited looked at the injector just
+    /// before and at the reactor just now, or somebody else is there; so the next look is a whole
+    /// interval away.
+    pub(super) fn after_wait(&self, tick: u32) -> u32 {
+        // Intervals are powers of two, and the injector's is never longer: it ends here as well.
+        (tick | self.event_mask.get()).wrapping_add(1)
+    }
+
     /// The worker looks around in the midst of its work. Whether its polls are [`LONG`].
     pub(super) fn look(&self, now: Instant, polls: u64) -> bool {
         if let Some((since, before)) = self.since.replace(Some((now, polls)))
@@ -139,6 +147,21 @@ mod tests {
         pace.begin(later, 50);
         assert!(!pace.look(later + Duration::from_micros(1), 100));
         assert_eq!(intervals(&pace), (32, 64));
+    }
+
+    #[test]
+    fn nothing_is_due_in_the_interval_after_a_wait() {
+        for pace in [Pace::new(), used_to(300).0, used_to(15_000).0] {
+            let (injector, events) = intervals(&pace);
+            for waited_at in 0..2 * events {
+                let tick = pace.after_wait(waited_at);
+                let first = |due: &dyn Fn(u32) -> bool| (1..).find(|n| due(tick + n));
+                assert_eq!(first(&|tick| pace.injector_is_due(tick)), Some(injector));
+                assert_eq!(first(&|tick| pace.events_are_due(tick)), Some(events));
+            }
+        }
+        let pace = Pace::new();
+        assert_eq!(pace.after_wait(u32::MAX), 0, "ticks begin again");
     }
 
     #[test]

@@ -114,6 +114,16 @@ pub(crate) struct Worker {
     seed: Cell<u64>,
 }
 
+/// How a wait went.
+struct Waited {
+    /// When it ended.
+    now: Instant,
+    /// It was for timers as well.
+    own_timers: bool,
+    /// It may have ended before it began, without a look at the reactor.
+    unparked: bool,
+}
+
 impl Worker {
     pub(super) fn new(
         shared: SharedRef,
@@ -389,9 +399,18 @@ impl Worker {
             }
             return;
         }
-        let (now, own_timers) = self.park();
+        let Waited {
+            now,
+            own_timers,
+            unparked,
+        } = self.park();
         self.busy.wake(now, &self.remote().counters);
         self.pace.begin(now, self.counters.polls.get());
+        if !unparked {
+            let tick = self.pace.after_wait(tick);
+            self.front.skip_to(tick);
+            self.counted_turns.set(tick);
+        }
         let claimed = idle.wake(self.index);
         self.searching.set(claimed);
         self.front.state().wake(claimed);
@@ -407,9 +426,8 @@ impl Worker {
         }
     }
 
-    /// Waits in the reactor if nobody else does, else on the thread. Says when that ended, and whether
-    /// it waited for a timer.
-    fn park(&self) -> (Instant, bool) {
+    /// Waits in the reactor if nobody else does, else on the thread.
+    fn park(&self) -> Waited {
         let shared = &*self.shared;
         let remote = self.remote();
         let mut reactor = shared.reactor.try_lock();
@@ -433,17 +451,22 @@ impl Worker {
         let now = time::now();
         self.count_park(now);
         let timeout = deadline.map(|at| at.saturating_duration_since(now));
+        let mut unparked = false;
         self.batch(|| {
-            let unparked = match &mut reactor {
+            unparked = match &mut reactor {
                 Some(reactor) => remote.parker.park_in(reactor, timeout),
                 None => remote.parker.park(timeout),
             };
-            self.counters.unparks.add(unparked.into());
         });
+        self.counters.unparks.add(unparked.into());
         if reactor.is_some() {
             shared.lookout.leave();
         }
-        (time::now(), own.is_some())
+        Waited {
+            now: time::now(),
+            own_timers: own.is_some(),
+            unparked,
+        }
     }
 
     #[inline]
@@ -989,6 +1012,27 @@ mod tests {
         assert!(!told.0.load(Ordering::Relaxed));
         workers[0].fire_due(due + std::time::Duration::from_millis(1));
         assert!(told.0.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn look_is_put_off_by_waits_but_not_by_those_that_end_before_they_begin() {
+        use super::super::pace::EVENT_INTERVAL;
+
+        let (shared, workers) = awake();
+        let worker = &workers[0];
+        worker.front.state().start();
+        worker.remote().parker.attach();
+        let looks = |wake: &dyn Fn()| {
+            let turn = |_: &u32| {
+                let tick = worker.next_tick();
+                wake();
+                worker.wait();
+                worker.pace.events_are_due(tick)
+            };
+            (0..3 * EVENT_INTERVAL).filter(turn).count()
+        };
+        assert_eq!(looks(&|| shared.unpark(0)), 3);
+        assert_eq!(looks(&|| driver::unpark(shared.reactor_handle())), 0);
     }
 
     #[test]
