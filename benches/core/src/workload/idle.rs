@@ -11,6 +11,9 @@ use futures::task::AtomicWaker;
 use crate::candidate::Candidate;
 use crate::measure::{Settings, Whose, context_switches, cpu_time, nanos, report, thread_cpu_time};
 
+const START: Duration = Duration::from_millis(100);
+const REST: Duration = Duration::from_secs(1);
+
 /// A thread wakes a task `RATE` times per second. Its own switches and CPU time are taken off.
 pub(super) fn wakes<C: Candidate, const RATE: u32>(runtime: &C, settings: &Settings) {
     let waker = Arc::new(AtomicWaker::new());
@@ -23,8 +26,9 @@ pub(super) fn wakes<C: Candidate, const RATE: u32>(runtime: &C, settings: &Setti
             Poll::<()>::Pending
         })
     }));
-    // What the start of a runtime costs is not part of it.
-    std::thread::sleep(Duration::from_millis(100));
+    // What the start of a runtime costs is not part of it, nor what goes on until it has come to rest: a thread
+    // that looks after the workers may see only after a while that there is nothing to do.
+    std::thread::sleep(if RATE == 0 { REST } else { START });
     let account = Account::open(runtime);
     let polls_before = polls.load(Ordering::Relaxed);
     let window = settings.window();
@@ -58,7 +62,7 @@ pub(super) fn sleeps<C: Candidate>(runtime: &C, settings: &Settings) {
             }
         }
     }));
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(START);
     let before = slept.load(Ordering::Relaxed);
     let account = Account::open(runtime);
     let start = Instant::now();
