@@ -7,8 +7,9 @@
 //! The list belongs to one thread, which links and unlinks without a lock or an atomic operation. A
 //! task that completes on another thread is pushed on a stack beside the list, link included; the
 //! owner takes the whole stack at once, unlinks what it finds, and gives back the list's reference.
-//! The push uses the task's `release` link, the list keeps its own two: so a task may be on the
-//! stack while its neighbours in the list are unlinked.
+//! The push uses the task's `owner` word, which nobody asks again once the task is complete; the list
+//! keeps its own two links: so a task may be on the stack while its neighbours in the list are
+//! unlinked.
 
 use super::cell::{self, TaskPtr};
 use crate::shim::cell::UnsafeCell;
@@ -17,39 +18,34 @@ use std::ptr::{self, NonNull};
 
 /// The links inside a task's header.
 pub(crate) struct Links {
-    /// Zero: not linked. Else whose list it is, as the scheduler numbers them, plus one.
-    owner: UnsafeCell<u32>,
+    /// Null: not linked. Else whose list it is, as the scheduler numbers them, plus one, in place of an
+    /// address; and on the stack of releases, the task below.
+    owner: UnsafeCell<*mut super::Header>,
     prev: UnsafeCell<Option<TaskPtr>>,
     next: UnsafeCell<Option<TaskPtr>>,
-    release: UnsafeCell<*mut super::Header>,
 }
 
 impl Links {
     pub(super) fn new() -> Links {
         Links {
-            owner: UnsafeCell::new(0),
+            owner: UnsafeCell::new(ptr::null_mut()),
             prev: UnsafeCell::new(None),
             next: UnsafeCell::new(None),
-            release: UnsafeCell::new(ptr::null_mut()),
         }
     }
 
     /// Whether a list holds the task. Only for whoever holds RUNNING.
     pub(super) fn is_owned(&self) -> bool {
         // SAFETY: `owner` is touched by the holder of RUNNING alone.
-        self.owner.with(|owner| unsafe { *owner != 0 })
+        self.owner.with(|owner| unsafe { !(*owner).is_null() })
     }
 }
 
 /// The number of the list that holds `task`, if one does. Only for whoever holds RUNNING.
 pub(crate) fn owner_of(task: TaskPtr) -> Option<u32> {
     // SAFETY: the holder of RUNNING keeps the task alive, and alone touches `owner`.
-    unsafe {
-        task.as_ref()
-            .links
-            .owner
-            .with(|owner| (*owner).checked_sub(1))
-    }
+    let owner = unsafe { task.as_ref().links.owner.with(|owner| *owner) };
+    owner.addr().checked_sub(1).map(|number| number as u32)
 }
 
 /// A list of tasks that wait, for one thread at a time.
@@ -91,7 +87,10 @@ impl OwnedTasks {
         // SAFETY: RUNNING gives the right to `owner`; `prev` and `next` are the list's from now on.
         unsafe {
             let links = &task.as_ref().links;
-            links.owner.with_mut(|owner| *owner = self.number + 1);
+            let number = self.number as usize + 1;
+            links
+                .owner
+                .with_mut(|owner| *owner = ptr::without_provenance_mut(number));
             links.prev.with_mut(|prev| *prev = None);
             links.next.with_mut(|next| *next = self.head);
             if let Some(head) = self.head {
@@ -145,7 +144,7 @@ impl OwnedTasks {
             // SAFETY: the stack holds tasks of this list, each with the list's reference, and is
             // ours since `take`.
             unsafe {
-                next = task.as_ref().links.release.with(|release| *release);
+                next = task.as_ref().links.owner.with(|owner| *owner);
                 self.unlink(task);
                 cell::release_refs(task, 1);
             }
@@ -221,13 +220,8 @@ impl Released {
     pub(crate) unsafe fn push(&self, task: TaskPtr) {
         let mut head = self.0.load(Ordering::Relaxed);
         loop {
-            // SAFETY: whoever completes a task is the one to release it: the link is ours.
-            unsafe {
-                task.as_ref()
-                    .links
-                    .release
-                    .with_mut(|release| *release = head)
-            };
+            // SAFETY: whoever completes a task is the one to release it, and has read `owner`.
+            unsafe { task.as_ref().links.owner.with_mut(|owner| *owner = head) };
             match self.0.compare_exchange_weak(
                 head,
                 task.as_ptr(),

@@ -412,6 +412,6 @@ fn yield_now_is_pending_once() {
 #[test]
 fn waiting_task_is_small() {
     // The header, the scheduler's pointer, and room for the future or its output, whichever is more.
-    assert_eq!(size_of::<Header>(), 80);
+    assert_eq!(size_of::<Header>(), 72);
     assert_eq!(size_of::<JoinError>(), 16);
 }
