@@ -44,6 +44,8 @@ impl Gate {
                 self.count(&self.arrived);
             }
             if self.open.load(Ordering::SeqCst) {
+                // A waker that stayed here would keep its task's memory.
+                drop(self.places[place].take());
                 Poll::Ready(())
             } else {
                 Poll::Pending
