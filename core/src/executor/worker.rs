@@ -492,6 +492,9 @@ impl Worker {
             self.counters.noops.inc();
         }
         self.magazines.publish(&self.shared.memory);
+        if self.shared.memory.has_overflowed() {
+            self.shared.memory.settle(&self.magazines);
+        }
         self.rest(now);
     }
 

@@ -152,9 +152,10 @@ impl Snapshot {
         &self.blocking.classes
     }
 
-    /// Bytes that the runtime has from the allocator for tasks: of those that are alive, of ended
-    /// ones whose handles are, and what is [kept](crate::runtime::Builder::keep_task_memory) for new
-    /// ones. A worker tells of what it takes and gives back in portions of 64 KiB, and when it waits.
+    /// Bytes that the runtime has for tasks: of those that are alive, of ended ones whose handles are,
+    /// and what is [kept](crate::runtime::Builder::keep_task_memory) for new ones, in pieces of 64 KiB
+    /// that the system gave. Tasks of more than 2 KiB have memory of the allocator's; of that a worker
+    /// tells in portions of 64 KiB, and when it waits.
     pub fn task_memory_bytes(&self) -> usize {
         self.task_bytes.0
     }

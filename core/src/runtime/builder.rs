@@ -156,9 +156,10 @@ impl Builder {
 
     /// How much memory of ended tasks the runtime keeps for new ones, in bytes: 2 MiB unless set.
     ///
-    /// Each worker keeps some more, at most 32 KiB for each size that tasks have. What is beyond that
-    /// goes back to the allocator. With 0 nothing is kept, and each task is an allocation of its
-    /// own, for tools that follow allocations.
+    /// Each worker keeps some more, at most 32 KiB for each size that tasks have, and so do four racks
+    /// that other threads share. Memory comes from the system in pieces of 64 KiB; a piece in which no
+    /// task is left, and that is not to be kept, goes back to it at once. With 0 nothing is kept, and
+    /// each task is an allocation of its own, for tools that follow allocations.
     pub fn keep_task_memory(&mut self, bytes: usize) -> &mut Builder {
         self.task_memory = bytes;
         self

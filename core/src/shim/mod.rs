@@ -21,7 +21,7 @@ pub(crate) use std_impl::*;
 /// they are the standard library's in models too.
 pub(crate) mod figures {
     #[cfg(all(test, not(loom)))]
-    pub(crate) use super::counted::{AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use super::counted::{AtomicU64, AtomicUsize};
     #[cfg(any(not(test), loom))]
-    pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize};
 }
