@@ -1,6 +1,7 @@
 //! What a worker shows of itself while it runs: on one cache line, written by its thread alone
 //! unless a poll is overdue.
 
+use super::reserve::Reserve;
 use super::slot::{Busy, Slot};
 use super::state::{Seen, StateWord};
 use crate::task::Notified;
@@ -14,6 +15,7 @@ pub(super) struct Front {
     /// Turns that have begun. A turn is at most one poll.
     tick: AtomicU32,
     state: StateWord,
+    pub(super) reserve: Reserve,
     slot: Slot<Notified>,
 }
 
@@ -55,6 +57,7 @@ impl OwnFront {
             front: Arc::new(CachePadded::new(Front {
                 tick: AtomicU32::new(0),
                 state: StateWord::new(),
+                reserve: Reserve::new(),
                 slot: Slot::new(watched),
             })),
             not_sync: PhantomData,
@@ -82,6 +85,15 @@ impl OwnFront {
     /// Leaves out ticks, which nobody counts as turns.
     pub(super) fn skip_to(&self, tick: u32) {
         self.front.tick.store(tick, Ordering::Relaxed);
+    }
+
+    /// Whether [`Front::rescue`] may be called.
+    pub(super) fn is_watched(&self) -> bool {
+        self.front.slot.is_watched()
+    }
+
+    pub(super) fn reserve(&self) -> &Reserve {
+        &self.front.reserve
     }
 
     pub(super) fn state(&self) -> &StateWord {

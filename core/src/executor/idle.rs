@@ -177,6 +177,13 @@ impl Idle {
         word.fetch_and(!bit, Ordering::SeqCst) & bit == 0
     }
 
+    /// Whether somebody of `worker`'s group sleeps whom it could wake. It may be old.
+    pub(super) fn can_claim(&self, worker: usize) -> bool {
+        let (word, _) = self.group(worker);
+        let now = word.load(Ordering::Relaxed);
+        now != 0 && now < SEARCHER
+    }
+
     /// How many workers sleep. A figure for observers: it may be old.
     pub(super) fn sleepers(&self) -> usize {
         let count = |word: &CachePadded<AtomicU64>| {

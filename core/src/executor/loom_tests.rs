@@ -8,17 +8,24 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use std::sync::Arc;
 
-/// Work is a count; taking one off is a steal.
+/// Work is a count; taking one off is a steal. The last few may be the reserve of whoever published it,
+/// which nobody else takes.
 struct Bench {
     idle: Idle,
     work: AtomicUsize,
+    reserve: usize,
     parkers: Vec<Parker>,
     done: AtomicUsize,
 }
 
 impl Bench {
     fn new(workers: usize) -> Arc<Bench> {
+        Bench::with_reserve(workers, 0)
+    }
+
+    fn with_reserve(workers: usize, reserve: usize) -> Arc<Bench> {
         Arc::new(Bench {
+            reserve,
             idle: Idle::new(workers),
             work: AtomicUsize::new(0),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
@@ -27,8 +34,9 @@ impl Bench {
     }
 
     fn publish(&self) {
-        self.work.fetch_add(1, Ordering::Release);
-        self.notify();
+        if self.work.fetch_add(1, Ordering::Release) >= self.reserve {
+            self.notify();
+        }
     }
 
     fn notify(&self) {
@@ -38,13 +46,13 @@ impl Bench {
     }
 
     fn has_work(&self) -> bool {
-        self.work.load(Ordering::Acquire) > 0
+        self.work.load(Ordering::Acquire) > self.reserve
     }
 
     fn take(&self) -> bool {
         self.work
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| {
-                work.checked_sub(1)
+                (work > self.reserve).then(|| work - 1)
             })
             .is_ok()
     }
@@ -106,6 +114,24 @@ fn loom_sleep_two_workers_miss_no_work() {
         for worker in workers {
             worker.join().unwrap();
         }
+    });
+}
+
+/// What is within the reserve is not announced, and what comes on top of it is heard.
+#[test]
+fn loom_sleep_reserve_hides_no_other_work() {
+    loom::model(|| {
+        let bench = Bench::with_reserve(2, 1);
+        let workers = [0, 1].map(|index| {
+            let own = bench.clone();
+            thread::spawn(move || own.worker(index, 1))
+        });
+        bench.publish();
+        bench.publish();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        assert_eq!(bench.work.load(Ordering::Relaxed), 1);
     });
 }
 

@@ -21,6 +21,7 @@ mod pace;
 mod parker;
 mod policy;
 mod queue;
+mod reserve;
 mod shared;
 mod slot;
 mod state;

@@ -15,7 +15,7 @@ pub(super) const INJECTOR_INTERVAL: u32 = if cfg!(loom) { 2 } else { 32 };
 pub(super) const EVENT_INTERVAL: u32 = if cfg!(loom) { 4 } else { 64 };
 /// The least of each: what is injected shares with what is here already, half and half.
 const INJECTOR_LEAST: u32 = 2;
-const EVENT_LEAST: u32 = 4;
+pub(super) const EVENT_LEAST: u32 = 4;
 
 /// The time that may go by between two looks, if polls are not longer than that: two hundred times what
 /// a look costs, or more.
@@ -24,7 +24,43 @@ const EVENT_PERIOD: Duration = Duration::from_micros(100);
 
 /// Polls that are this long on average gain nothing from a warm cache that would be worth another
 /// task's wait: a task that is woken goes behind the others then, and another worker may take it.
+///
+/// They are taken for long if they were so in [`LONG_TO_BEGIN`] intervals one after the other: one may be
+/// the system's, which ran somebody else. Many short tasks between long polls hide these from the mean; so
+/// it stays at that until polls were not long for [`LONG_LOOKS`] looks, and if they are once in the
+/// next few polls, of which three in four may come from the slot, that is enough.
 const LONG: Duration = Duration::from_micros(10);
+const LONG_AGAIN: Duration = Duration::from_micros(6);
+const LONG_TO_BEGIN: u32 = 8;
+const LONG_LOOKS: u32 = 64;
+
+/// Whether polls are [`LONG`].
+#[derive(Clone, Copy, Debug)]
+enum Long {
+    /// They were in so many intervals, up to the last.
+    Not { seen: u32 },
+    /// They were some looks ago, and so many are left.
+    Since { left: u32 },
+    /// They were until the last look, as far as one could see.
+    Tried,
+}
+
+impl Long {
+    /// After an interval of polls that lasted `nanos` each.
+    fn after(self, nanos: u64) -> Long {
+        let long = nanos >= LONG.as_nanos() as u64;
+        match self {
+            Long::Not { seen } if long && seen + 1 < LONG_TO_BEGIN => Long::Not { seen: seen + 1 },
+            Long::Tried if nanos >= LONG_AGAIN.as_nanos() as u64 => {
+                Long::Since { left: LONG_LOOKS }
+            }
+            _ if long => Long::Since { left: LONG_LOOKS },
+            Long::Since { left: 1 } => Long::Tried,
+            Long::Since { left } => Long::Since { left: left - 1 },
+            Long::Not { .. } | Long::Tried => Long::Not { seen: 0 },
+        }
+    }
+}
 
 /// A worker's pace.
 #[derive(Debug)]
@@ -35,16 +71,27 @@ pub(super) struct Pace {
     since: Cell<Option<(Instant, u64)>>,
     /// The length of a poll in nanoseconds, on average; half of it is that of the last interval.
     mean: Cell<u64>,
+    last: Cell<u64>,
+    long: Cell<Long>,
 }
 
 impl Pace {
-    pub(super) fn new() -> Pace {
+    /// `first`: the polls before the first look, a power of two.
+    pub(super) fn new(first: u32) -> Pace {
         Pace {
             injector_mask: Cell::new(INJECTOR_INTERVAL - 1),
-            event_mask: Cell::new(EVENT_INTERVAL - 1),
+            event_mask: Cell::new(first - 1),
             since: Cell::new(None),
             mean: Cell::new(0),
+            last: Cell::new(0),
+            long: Cell::new(Long::Not { seen: 0 }),
         }
+    }
+
+    /// The length of a poll in nanoseconds: the average, or that of the last interval if it is less. One
+    /// interval in which the system ran somebody else says little.
+    pub(super) fn mean(&self) -> u64 {
+        self.mean.get().min(self.last.get())
     }
 
     /// Whether it is time for a look at the injector.
@@ -68,8 +115,8 @@ impl Pace {
     /// before and at the reactor just now, or somebody else is there; so the next look is a whole
     /// interval away.
     pub(super) fn after_wait(&self, tick: u32) -> u32 {
-        // Intervals are powers of two, and the injector's is never longer: it ends here as well.
-        (tick | self.event_mask.get()).wrapping_add(1)
+        // Intervals are powers of two: the shorter one ends with the longer.
+        (tick | self.event_mask.get() | self.injector_mask.get()).wrapping_add(1)
     }
 
     /// The worker looks around in the midst of its work. Whether its polls are [`LONG`].
@@ -79,13 +126,18 @@ impl Pace {
         {
             let nanos = now.saturating_duration_since(since).as_nanos() as u64 / (polls - before);
             let mean = self.mean.get().midpoint(nanos);
+            self.last.set(nanos);
             self.mean.set(mean);
+            self.long.set(self.long.get().after(nanos));
             self.injector_mask
                 .set(interval(INJECTOR_PERIOD, mean, INJECTOR_LEAST, INJECTOR_INTERVAL) - 1);
-            self.event_mask
-                .set(interval(EVENT_PERIOD, mean, EVENT_LEAST, EVENT_INTERVAL) - 1);
+            let events = match self.long.get() {
+                Long::Tried => EVENT_LEAST,
+                _ => interval(EVENT_PERIOD, mean, EVENT_LEAST, EVENT_INTERVAL),
+            };
+            self.event_mask.set(events - 1);
         }
-        self.mean.get() >= LONG.as_nanos() as u64
+        matches!(self.long.get(), Long::Since { .. })
     }
 }
 
@@ -102,7 +154,7 @@ mod tests {
 
     /// A pace after a long time of polls that last `nanos` each.
     fn used_to(nanos: u64) -> (Pace, bool) {
-        let (pace, mut now, mut polls) = (Pace::new(), Instant::now(), 0);
+        let (pace, mut now, mut polls) = (Pace::new(EVENT_LEAST), Instant::now(), 0);
         pace.begin(now, polls);
         let mut long = false;
         for _ in 0..64 {
@@ -119,7 +171,6 @@ mod tests {
 
     #[test]
     fn short_polls_are_not_interrupted_often() {
-        assert_eq!(intervals(&Pace::new()), (32, 64));
         assert_eq!(intervals(&used_to(20).0), (32, 64));
         assert!(!used_to(20).1);
     }
@@ -138,9 +189,63 @@ mod tests {
         assert!(!used_to(5_000).1);
     }
 
+    /// Looks once more, after so many polls of that length.
+    fn look_after(pace: &Pace, count: u64, nanos: u64) -> bool {
+        let (since, polls) = pace.since.get().unwrap();
+        pace.look(since + Duration::from_nanos(nanos * count), polls + count)
+    }
+
+    #[test]
+    fn first_look_comes_soon() {
+        assert_eq!(intervals(&Pace::new(EVENT_LEAST)), (32, 4));
+    }
+
+    #[test]
+    fn few_long_intervals_are_not_believed() {
+        let (pace, _) = used_to(100);
+        for _ in 1..LONG_TO_BEGIN {
+            assert!(!look_after(&pace, 8, 50_000));
+        }
+        assert!(!look_after(&pace, 8, 100));
+        for _ in 1..LONG_TO_BEGIN {
+            assert!(!look_after(&pace, 8, 50_000));
+        }
+        assert!(look_after(&pace, 8, 50_000));
+    }
+
+    #[test]
+    fn short_polls_between_long_ones_hide_them_for_a_few_polls() {
+        let (pace, long) = used_to(15_000);
+        assert!(long);
+        for _ in 1..LONG_LOOKS {
+            assert!(look_after(&pace, 64, 300));
+        }
+        assert!(!look_after(&pace, 64, 300));
+        assert_eq!(intervals(&pace).1, EVENT_LEAST);
+        assert!(look_after(&pace, 4, 7_500));
+    }
+
+    #[test]
+    fn polls_that_became_short_are_short_again() {
+        let (pace, _) = used_to(15_000);
+        for _ in 0..LONG_LOOKS {
+            look_after(&pace, 64, 300);
+        }
+        assert!(!look_after(&pace, 4, 300));
+        assert!(!look_after(&pace, 64, 7_500));
+    }
+
+    #[test]
+    fn one_interval_of_somebody_else_does_not_change_the_mean() {
+        let (pace, _) = used_to(1_000);
+        look_after(&pace, 64, 100_000);
+        look_after(&pace, 64, 1_000);
+        assert_eq!(pace.mean(), 1_000);
+    }
+
     #[test]
     fn waits_do_not_count() {
-        let (pace, now) = (Pace::new(), Instant::now());
+        let (pace, now) = (Pace::new(EVENT_LEAST), Instant::now());
         pace.begin(now, 0);
         pace.look(now + Duration::from_micros(1), 50);
         let later = now + Duration::from_secs(1);
@@ -151,7 +256,7 @@ mod tests {
 
     #[test]
     fn nothing_is_due_in_the_interval_after_a_wait() {
-        for pace in [Pace::new(), used_to(300).0, used_to(15_000).0] {
+        for pace in [Pace::new(EVENT_LEAST), used_to(300).0, used_to(15_000).0] {
             let (injector, events) = intervals(&pace);
             for waited_at in 0..2 * events {
                 let tick = pace.after_wait(waited_at);
@@ -160,7 +265,7 @@ mod tests {
                 assert_eq!(first(&|tick| pace.events_are_due(tick)), Some(events));
             }
         }
-        let pace = Pace::new();
+        let pace = Pace::new(EVENT_LEAST);
         assert_eq!(pace.after_wait(u32::MAX), 0, "ticks begin again");
     }
 

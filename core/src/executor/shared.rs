@@ -80,6 +80,14 @@ pub(super) struct Remote {
     pub(super) counters: CachePadded<Published>,
 }
 
+impl Remote {
+    /// Whether the queue is longer than the worker's reserve.
+    pub(super) fn can_spare(&self) -> bool {
+        let queued = self.thief.len();
+        queued > 0 && queued > self.front.reserve.get()
+    }
+}
+
 pub(super) const OPEN: u32 = 0;
 pub(super) const DRAINING: u32 = 1;
 pub(super) const DONE: u32 = 2;
@@ -212,7 +220,18 @@ impl Shared {
         }
     }
 
-    /// Whether any queue that a searcher may take from holds a task.
+    /// Whether any queue holds a task that a searcher may take without a claim: see
+    /// [`reserve`](super::reserve).
+    pub(super) fn has_work_to_spare(&self) -> bool {
+        match &self.ordered {
+            None => {
+                !self.injector.is_empty() || self.remotes.iter().any(|remote| remote.can_spare())
+            }
+            Some(ordered) => !ordered.is_empty(),
+        }
+    }
+
+    /// Whether any queue holds a task.
     pub(super) fn has_work(&self) -> bool {
         match &self.ordered {
             None => {

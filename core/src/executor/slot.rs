@@ -66,6 +66,11 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Whether [`Slot::open`] may be called.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched
+    }
+
     /// Puts `task` in, and gives back the one that was there. `Err`: the slot is open, and takes none.
     ///
     /// # Safety

@@ -272,6 +272,7 @@ impl Rounds {
             self.barrier = membarrier::prepare_here();
         }
         let remote = &shared.remotes[worker];
+        remote.front.reserve.set(0);
         let mut rescued = None;
         if self.barrier
             && !self.seen[worker].opened

@@ -6,9 +6,10 @@ use super::front::OwnFront;
 use super::handover::Seat;
 use super::idle::Sleep;
 use super::ordered::Course;
-use super::pace::Pace;
+use super::pace::{EVENT_INTERVAL, EVENT_LEAST, Pace};
 use super::parker::Parker;
 use super::queue::{InjectQueue, Local, RunQueue, Stolen, Thief};
+use super::reserve::{self, BACKLOG};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
 use super::state::WorkerState;
 use super::sys;
@@ -89,6 +90,10 @@ pub(crate) struct Worker {
     front: OwnFront,
     lifo_streak: Cell<u32>,
     pace: Pace,
+    /// When the turn at hand began, if the reserve was in doubt then.
+    turn_began: Cell<Option<Instant>>,
+    /// Tasks that had ended here when the worker last looked around, and polls.
+    ended_before: Cell<(u64, u64)>,
     owned: RefCell<OwnedTasks>,
     /// Tasks of other workers' lists that completed here, modulo [`RELEASES`].
     released: Cell<usize>,
@@ -97,6 +102,8 @@ pub(crate) struct Worker {
     /// The turns that `counters.polls` knows of: each was a poll, or a wait.
     counted_turns: Cell<u32>,
     searching: Cell<bool>,
+    /// The search was asked for, and may take anything.
+    claimed: Cell<bool>,
     /// Why a woken task does not go to the LIFO slot: no bit set is the plain path, which pays for
     /// one look at all reasons together.
     detour: Cell<u8>,
@@ -149,12 +156,19 @@ impl Worker {
             queue,
             front,
             lifo_streak: Cell::new(0),
-            pace: Pace::new(),
+            pace: Pace::new(match policy {
+                // The sooner it measures, the sooner it knows what to keep and where to put what is woken.
+                Policy::Fifo => EVENT_LEAST,
+                _ => EVENT_INTERVAL,
+            }),
+            turn_began: Cell::new(None),
+            ended_before: Cell::new((0, 0)),
             owned: RefCell::new(OwnedTasks::new(index as u32)),
             released: Cell::new(0),
             bank: Cell::new(0),
             counted_turns: Cell::new(0),
             searching: Cell::new(false),
+            claimed: Cell::new(false),
             detour: Cell::new(detour),
             course: Course::new(policy),
             timers_rest: Cell::new(None),
@@ -252,6 +266,9 @@ impl Worker {
         if self.pace.events_are_due(tick) {
             self.look_around();
         }
+        if self.front.reserve().get() > 0 {
+            self.doubt_reserve();
+        }
         let task = self.next_task(tick).or_else(|| self.search());
         match &task {
             Some(_) => {
@@ -339,8 +356,12 @@ impl Worker {
         if victim == self.index {
             return None;
         }
+        let remote = &self.shared.remotes[victim];
+        if !self.claimed.get() && !remote.can_spare() {
+            return None;
+        }
         for _ in 0..STEAL_RETRIES {
-            match self.shared.remotes[victim].thief.steal_half(&self.queue) {
+            match remote.thief.steal_half(&self.queue) {
                 Stolen::Task(task) => {
                     // Less what has been stolen from here meanwhile.
                     self.counters.stolen.add(1 + self.queue.len() as u64);
@@ -365,8 +386,9 @@ impl Worker {
     #[cold]
     fn found(&self) {
         self.searching.set(false);
+        self.claimed.set(false);
         self.front.state().found();
-        if self.shared.idle.end_search(self.index) && self.shared.has_work() {
+        if self.shared.idle.end_search(self.index) && self.shared.has_work_to_spare() {
             self.shared.notify(self.index);
         }
         self.shared.watch.arm(&self.shared);
@@ -390,10 +412,15 @@ impl Worker {
         self.count_polls(tick.wrapping_sub(1));
         self.counted_turns.set(tick);
         let searching = self.searching.replace(false);
+        self.claimed.set(false);
+        self.turn_began.set(None);
         let idle = &self.shared.idle;
-        if idle.sleep(self.index, searching) == Sleep::LookFirst && self.shared.has_work() {
+        if idle.sleep(self.index, searching) == Sleep::LookFirst && self.shared.has_work_to_spare()
+        {
             idle.sleep_to_search(self.index);
             self.searching.set(true);
+            // Maybe somebody has claimed it meanwhile.
+            self.claimed.set(true);
             if !searching {
                 self.front.state().search();
             }
@@ -413,6 +440,7 @@ impl Worker {
         }
         let claimed = idle.wake(self.index);
         self.searching.set(claimed);
+        self.claimed.set(claimed);
         self.front.state().wake(claimed);
         self.refresh_eager();
         if own_timers || self.is_eager() {
@@ -481,6 +509,43 @@ impl Worker {
             self.detour.set(self.detour.get() ^ EAGER);
             // Whoever waits in the reactor hears of each deadline then: see `Lookout`.
             self.remote().driver.tell_own(eager);
+            self.front.reserve().set(0);
+        }
+    }
+
+    /// Sets the reserve by the polls since this was called last.
+    fn measure_reserve(&self) {
+        let now = (self.counters.completed.get(), self.counters.polls.get());
+        let before = self.ended_before.replace(now);
+        let tasks = match self.detour.get() & !BATCHING {
+            0 if self.front.is_watched() => {
+                reserve::reserve(self.pace.mean(), now.1 - before.1, now.0 - before.0)
+            }
+            _ => 0,
+        };
+        self.front.reserve().set(tasks);
+    }
+
+    /// Gives the reserve up if a poll was longer than all of it was to last, while somebody could be
+    /// woken for what waits.
+    #[inline]
+    fn doubt_reserve(&self) {
+        if self.shared.idle.can_claim(self.index) && self.queue.len() > 0 {
+            self.time_turn();
+        } else {
+            self.turn_began.set(None);
+        }
+    }
+
+    #[inline(never)]
+    fn time_turn(&self) {
+        let now = time::now();
+        if let Some(before) = self.turn_began.replace(Some(now))
+            && now.saturating_duration_since(before) > BACKLOG
+        {
+            self.front.reserve().set(0);
+            self.turn_began.set(None);
+            self.shared.notify(self.index);
         }
     }
 
@@ -532,6 +597,7 @@ impl Worker {
             }
         });
         self.refresh_eager();
+        self.measure_reserve();
         self.fire(|| now);
         self.share();
         self.counters.publish(&self.remote().counters);
@@ -541,7 +607,11 @@ impl Worker {
     /// Announces what the own queue holds beyond the next task, or all of it if the next task may
     /// hold up what it leaves. Whether there was anything to announce.
     fn share(&self) -> bool {
-        let kept = usize::from(!self.is_eager());
+        let kept = if self.is_eager() {
+            0
+        } else {
+            1 + self.front.reserve().get()
+        };
         let shares = self.ready() > kept;
         if shares {
             self.shared.notify(self.index);
@@ -616,19 +686,33 @@ impl Worker {
         let memory = |slot| self.allocate(slot);
         let (task, handle) = new_task_in(memory, future, self.take_ref(), meta);
         self.counters.spawned.inc();
-        self.push(task);
+        if let Some(other) = self.push_first(task) {
+            self.publish(other);
+        }
         handle
     }
 
-    /// Queues a task that was woken or spawned on this thread.
+    /// Queues a task that was woken on this thread.
     #[inline]
     pub(super) fn push(&self, task: Notified) {
+        if let Some(other) = self.push_first(task) {
+            self.push_back(other);
+        }
+    }
+
+    /// Puts a task in the LIFO slot, and gives back what can not stay there.
+    #[inline(always)]
+    fn push_first(&self, task: Notified) -> Option<Notified> {
         if self.detour.get() & !NEWEST_FIRST != 0 {
-            return self.push_aside(task);
+            self.push_aside(task);
+            return None;
         }
         match self.front.replace(task) {
-            Ok(None) => {}
-            Ok(Some(other)) | Err(other) => self.push_back(other),
+            Ok(other) => other,
+            Err(task) => {
+                self.publish(task);
+                None
+            }
         }
     }
 
@@ -639,7 +723,7 @@ impl Worker {
         } else if self.is_batching() {
             self.queue.push(task);
         } else {
-            self.push_back(task);
+            self.publish(task);
         }
     }
 
@@ -666,9 +750,19 @@ impl Worker {
         self.detour.get() & BATCHING != 0
     }
 
-    /// Queues a task behind the others.
+    /// Queues a task behind the others, and announces it unless it belongs to the reserve.
     #[inline]
     pub(super) fn push_back(&self, task: Notified) {
+        self.queue.push(task);
+        let reserve = self.front.reserve().get();
+        if reserve == 0 || self.queue.len() > reserve {
+            self.shared.notify(self.index);
+        }
+    }
+
+    /// Queues a task behind the others, and announces it.
+    #[inline]
+    fn publish(&self, task: Notified) {
         self.queue.push(task);
         self.shared.notify(self.index);
     }
@@ -877,6 +971,8 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
 
 #[cfg(all(test, not(loom)))]
 mod costs;
+#[cfg(all(test, not(loom)))]
+mod reserve_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -890,7 +986,7 @@ mod tests {
     use crate::thread::{ParkHooks as Hooks, ThreadOptions};
 
     /// Two workers that no thread runs, the second asleep.
-    fn awake_and_asleep() -> (SharedRef, Workers) {
+    pub(super) fn awake_and_asleep() -> (SharedRef, Workers) {
         let (shared, workers) = awake();
         assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
         (shared, workers)
@@ -921,7 +1017,7 @@ mod tests {
         .unwrap()
     }
 
-    fn task(shared: &SharedRef) -> Notified {
+    pub(super) fn task(shared: &SharedRef) -> Notified {
         new_task(async {}, shared.clone(), None).0
     }
 
@@ -1019,8 +1115,6 @@ mod tests {
 
     #[test]
     fn look_is_put_off_by_waits_but_not_by_those_that_end_before_they_begin() {
-        use super::super::pace::EVENT_INTERVAL;
-
         let (shared, workers) = awake();
         let worker = &workers[0];
         worker.front.state().start();
@@ -1032,7 +1126,7 @@ mod tests {
                 worker.wait();
                 worker.pace.events_are_due(tick)
             };
-            (0..3 * EVENT_INTERVAL).filter(turn).count()
+            (0..3 * EVENT_LEAST).filter(turn).count()
         };
         assert_eq!(looks(&|| shared.unpark(0)), 3);
         assert_eq!(looks(&|| driver::unpark(shared.reactor_handle())), 0);
