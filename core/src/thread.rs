@@ -150,9 +150,10 @@ pub(crate) fn call(hook: &Option<Hook>) {
 /// thread, so that timers of several may go off together; a worker waits for many timers by itself.
 pub(crate) fn wake_on_time() {
     #[cfg(target_os = "linux")]
-    // SAFETY: the call takes a number, in nanoseconds, and changes nothing but this thread.
+    // SAFETY: the call takes a number, in nanoseconds, and changes nothing but this thread. The C
+    // library hands on all five words, so all are given.
     unsafe {
-        libc::prctl(libc::PR_SET_TIMERSLACK, 1_000_u64)
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1_000_u64, 0_u64, 0_u64, 0_u64)
     };
 }
 
