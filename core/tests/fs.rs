@@ -320,8 +320,12 @@ in_homes! {
             assert_eq!(sent, 19_999_993);
             stream.shutdown(std::net::Shutdown::Write).unwrap();
         };
-        let mut back = Vec::new();
-        future::zip(send, peer.read_to_end(&mut back)).await.1.unwrap();
+        let mut back = vec![0; 19_999_993];
+        let receive = async {
+            peer.read_exact(&mut back).await.unwrap();
+            assert_eq!(peer.read(&mut [0]).await.unwrap(), 0);
+        };
+        future::zip(send, receive).await;
         assert!(back == data[7..]);
         assert_eq!(offset, 20_000_000);
         assert_eq!(fs::send_file(&file, &mut offset, 9, &stream).await.unwrap(), 0);

@@ -348,7 +348,8 @@ fn a_deadline_is_kept_to_the_nanosecond_wherever_the_sleep_is() {
     assert_eq!(wait.deadline(), deadline);
     runtime
         .block_on(async {
-            assert!(poll_once(wait.as_mut()).is_pending());
+            // On a slow machine it has passed already.
+            let _ = poll_once(wait.as_mut());
             assert_eq!(wait.deadline(), deadline);
             wait.as_mut().await;
             assert_eq!(wait.deadline(), deadline);

@@ -330,13 +330,13 @@ mod tests {
 
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
+            self.0.fetch_add(1, Ordering::Release);
         }
     }
 
     impl Count {
         fn get(&self) -> usize {
-            self.0.load(Ordering::Relaxed)
+            self.0.load(Ordering::Acquire)
         }
     }
 
