@@ -1,10 +1,7 @@
 //! The standard library's primitives, with the signatures loom asks for.
 
 pub(crate) mod sync {
-    #[cfg(not(libruntime_tsan))]
     pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
-    #[cfg(libruntime_tsan)]
-    pub(crate) use super::tsan::{Condvar, Mutex, MutexGuard};
 
     pub(crate) mod atomic {
         #[cfg(test)]
@@ -18,7 +15,6 @@ pub(crate) mod sync {
     }
 }
 
-#[cfg(not(libruntime_tsan))]
 mod locks {
     pub(crate) use std::sync::MutexGuard;
     use std::sync::{PoisonError, WaitTimeoutResult};
@@ -81,70 +77,6 @@ mod locks {
             self.0
                 .wait_timeout(guard, timeout)
                 .unwrap_or_else(PoisonError::into_inner)
-        }
-
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
-        }
-
-        pub(crate) fn notify_all(&self) {
-            self.0.notify_all();
-        }
-    }
-}
-
-/// Locks that ThreadSanitizer can see through: those of the standard library it can not, as that is
-/// compiled without it, and would take what they guard for unguarded.
-#[cfg(libruntime_tsan)]
-mod tsan {
-    pub(crate) use parking_lot::MutexGuard;
-    use std::time::Duration;
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
-
-    // As the standard library's are.
-    impl<T> std::panic::UnwindSafe for Mutex<T> {}
-    impl<T> std::panic::RefUnwindSafe for Mutex<T> {}
-
-    impl<T> Mutex<T> {
-        pub(crate) const fn new(value: T) -> Self {
-            Mutex(parking_lot::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock()
-        }
-
-        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            self.0.try_lock()
-        }
-    }
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Condvar(parking_lot::Condvar);
-
-    impl Condvar {
-        pub(crate) const fn new() -> Self {
-            Condvar(parking_lot::Condvar::new())
-        }
-
-        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-            self.0.wait(&mut guard);
-            guard
-        }
-
-        pub(crate) fn wait_timeout<'a, T>(
-            &self,
-            mut guard: MutexGuard<'a, T>,
-            timeout: Duration,
-        ) -> (MutexGuard<'a, T>, parking_lot::WaitTimeoutResult) {
-            let result = self.0.wait_for(&mut guard, timeout);
-            (guard, result)
-        }
-
-        pub(crate) fn notify_one(&self) {
-            self.0.notify_one();
         }
 
         pub(crate) fn notify_one(&self) {
