@@ -8,10 +8,14 @@ status is 1 if anything failed, a runner that could not run included.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -59,6 +63,8 @@ class Part:
     counter: Counter | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     folder: str = "."
+    #: Seconds after which it is ended, and has failed. The longest part, from nothing, takes a few minutes.
+    limit: float = 1800
 
 
 def cargo(*arguments: str) -> tuple[str, ...]:
@@ -84,6 +90,11 @@ PARTS = (
     Part("loom", "no loom model is left out", (PYTHON, "tests/loom_orphans.py"), PLAIN, LOOM),
     Part("c", "C programs", (PYTHON, "tests/c/run.py"), PLAIN),
     Part("c", "C programs, AddressSanitizer", (PYTHON, "tests/c/run.py", "--mode", "asan"), PLAIN),
+    *(
+        (Part("c", "C programs, valgrind", (PYTHON, "tests/c/run.py", "--mode", "valgrind"), PLAIN),)
+        if shutil.which("valgrind")
+        else ()
+    ),
     Part("python", "Python package", tool("python", "-m", "pytest", "-q"), PYTEST, folder="bindings/python"),
     # npm test begins with eslint and the check of the type declarations.
     Part("node", "Node package", ("npm", "test", "--silent"), NODE, folder="bindings/node"),
@@ -170,16 +181,32 @@ def stream(part: Part) -> tuple[int, str]:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
     except OSError as error:
         print(error)
         return 127, ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        sys.stdout.write(line)
-        sys.stdout.flush()
-    return process.wait(), "".join(lines)
+
+    def out_of_time() -> None:
+        print(f"{part.name}: still running after {part.limit:.0f} s", flush=True)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    timer = threading.Timer(part.limit, out_of_time)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            sys.stdout.write(line)
+            sys.stdout.flush()
+        return process.wait(), "".join(lines)
+    except BaseException:
+        # It has a session of its own, and hears of no Ctrl-C.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        raise
+    finally:
+        timer.cancel()
 
 
 if __name__ == "__main__":
