@@ -556,9 +556,9 @@ impl Worker {
         if self.polls_at_park.replace(polls) == polls {
             self.counters.noops.inc();
         }
-        self.magazines.publish(&self.shared.memory);
-        if self.shared.memory.has_overflowed() {
-            self.shared.memory.settle(&self.magazines);
+        if self.magazines.rest(&self.shared.memory) {
+            // Those who sleep already have a part in it, and completed tasks of theirs hold slabs too.
+            self.shared.wake_to_reap();
         }
         self.rest(now);
     }

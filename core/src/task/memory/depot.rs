@@ -9,15 +9,17 @@ use super::slab::{SLAB, Slabs, Taken};
 use super::{Account, BLOCK_SIZES, CLASSES, Free, blocks_in_magazine, sys};
 use crate::shim::sync::Mutex;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 #[derive(Debug)]
 pub(super) struct Depot {
     on: bool,
     stock: Mutex<Stock>,
-    /// A magazine had to go back to the slabs. Nothing is published through it: the standard library's
-    /// in models too.
-    overflowed: AtomicBool,
+    /// More is mapped and unused than may be. Nothing is published through this and the next: the
+    /// standard library's in models too.
+    wasteful: AtomicBool,
+    /// How often all was settled.
+    settled: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,12 @@ struct Stock {
     shelves: [*mut Free; CLASSES],
     slabs: Slabs,
     empty: Pieces,
+    /// Bytes of all slabs, the empty ones included.
+    mapped: usize,
+    /// Bytes of the blocks that are in use, as far as this can tell: those in workers' magazines count.
+    used: usize,
+    /// What was unused when last settled, and could not go back because of what stands beside it.
+    stuck: usize,
 }
 
 // SAFETY: the blocks on the shelves are theirs alone, and may be used and freed on any thread; so are
@@ -82,8 +90,12 @@ impl Depot {
                 shelves: [ptr::null_mut(); CLASSES],
                 slabs: Slabs::new(),
                 empty: Pieces::NONE,
+                mapped: 0,
+                used: 0,
+                stuck: 0,
             }),
-            overflowed: AtomicBool::new(false),
+            wasteful: AtomicBool::new(false),
+            settled: AtomicUsize::new(0),
         }
     }
 
@@ -91,8 +103,13 @@ impl Depot {
         self.on
     }
 
-    pub(super) fn has_overflowed(&self) -> bool {
-        self.overflowed.load(Relaxed)
+    pub(super) fn is_wasteful(&self) -> bool {
+        self.wasteful.load(Relaxed)
+    }
+
+    /// A number that changes whenever all is settled.
+    pub(super) fn settled(&self) -> usize {
+        self.settled.load(Relaxed)
     }
 
     /// A chain of up to `most` blocks, and how many they are: none if the system has no memory.
@@ -105,7 +122,10 @@ impl Depot {
                 return (magazine.as_ptr(), blocks_in_magazine(class));
             }
             let taken = stock.slabs.take(class, most);
-            taken.or_else(|| stock.take_of_new_slab(class, most, account))
+            let taken = taken.or_else(|| stock.take_of_new_slab(class, most, account));
+            let blocks = taken.as_ref().map_or(0, Taken::len);
+            stock.used += blocks as usize * BLOCK_SIZES[class];
+            taken
         };
         match taken {
             Some(taken) => taken.chain(),
@@ -118,6 +138,7 @@ impl Depot {
     /// # Safety
     /// The magazine is full, of this class, and the caller's.
     pub(super) unsafe fn put(&self, class: usize, magazine: *mut Free, account: &Account) {
+        let mut doomed = Pieces::NONE;
         let mut stock = self.stock.lock();
         let bytes = bytes_in_magazine(class);
         if stock.kept + bytes <= stock.limit {
@@ -125,12 +146,16 @@ impl Depot {
             unsafe { (*magazine).next_magazine = stock.shelves[class] };
             stock.shelves[class] = magazine;
             stock.kept += bytes;
-            return;
+            stock.used -= bytes;
+        } else {
+            // SAFETY: passed on from the caller.
+            unsafe { stock.give(class, magazine, &mut doomed) };
+        }
+        if stock.is_wasteful() {
+            self.wasteful.store(true, Relaxed);
         }
         drop(stock);
-        self.overflowed.store(true, Relaxed);
-        // SAFETY: passed on from the caller.
-        unsafe { self.give(class, magazine, account) };
+        doomed.unmap(account);
     }
 
     /// Gives blocks back to their slabs.
@@ -146,9 +171,13 @@ impl Depot {
 
     /// Gives all magazines back to their slabs.
     pub(super) fn settle(&self, account: &Account) {
-        self.overflowed.store(false, Relaxed);
         let mut doomed = Pieces::NONE;
-        self.stock.lock().clear_shelves(&mut doomed);
+        let mut stock = self.stock.lock();
+        stock.clear_shelves(&mut doomed);
+        stock.stuck = stock.mapped - stock.used;
+        self.wasteful.store(false, Relaxed);
+        self.settled.fetch_add(1, Relaxed);
+        drop(stock);
         doomed.unmap(account);
     }
 
@@ -159,6 +188,7 @@ impl Depot {
         stock.limit = 0;
         stock.clear_shelves(&mut doomed);
         let empty = std::mem::replace(&mut stock.empty, Pieces::NONE);
+        stock.mapped -= stock.kept;
         stock.kept = 0;
         drop(stock);
         doomed.unmap(account);
@@ -176,6 +206,7 @@ impl Stock {
             None => {
                 let piece = sys::map()?;
                 account.add(SLAB as isize);
+                self.mapped += SLAB;
                 piece
             }
         };
@@ -189,6 +220,7 @@ impl Stock {
         // SAFETY: a magazine on a shelf is the shelf's, and its links are set.
         self.shelves[class] = unsafe { magazine.as_ref().next_magazine };
         self.kept -= bytes_in_magazine(class);
+        self.used += bytes_in_magazine(class);
         Some(magazine)
     }
 
@@ -200,6 +232,7 @@ impl Stock {
             // block that is out is ours.
             unsafe {
                 chain = block.as_ref().next;
+                self.used -= BLOCK_SIZES[class];
                 let Some(piece) = self.slabs.put(block, class) else {
                     continue;
                 };
@@ -207,10 +240,19 @@ impl Stock {
                     self.kept += SLAB;
                     self.empty.push(piece);
                 } else {
+                    self.mapped -= SLAB;
                     doomed.push(piece);
                 }
             }
         }
+    }
+
+    /// Whether a burst has ended, as far as that can be told: more than the limit is unused, beside what
+    /// could not be helped the last time.
+    fn is_wasteful(&mut self) -> bool {
+        let unused = self.mapped - self.used;
+        self.stuck = self.stuck.min(unused);
+        unused - self.stuck > self.limit
     }
 
     fn clear_shelves(&mut self, doomed: &mut Pieces) {

@@ -12,6 +12,8 @@ pub(crate) struct Magazines {
     racks: [Rack; CLASSES],
     /// Bytes taken from the allocator less those given back, since that was last made known.
     unseen: Cell<isize>,
+    /// What [`Depot::settled`] was when these were emptied.
+    settled: Cell<usize>,
 }
 
 /// The two magazines of one class.
@@ -50,6 +52,7 @@ impl Magazines {
                 spare: Cell::new(ptr::null_mut()),
             }),
             unseen: Cell::new(0),
+            settled: Cell::new(depot.settled()),
         }
     }
 
@@ -161,6 +164,22 @@ impl Magazines {
             }
         }
         self.publish(pool);
+    }
+
+    /// Called before a wait. After a burst it gives back what holds slabs; each worker does its part.
+    /// Whether this was the first of them.
+    #[inline]
+    pub(crate) fn rest(&self, pool: &Pool) -> bool {
+        self.publish(pool);
+        let first = pool.depot.is_wasteful();
+        if first {
+            pool.settle(self);
+        }
+        let settled = pool.depot.settled();
+        if self.settled.replace(settled) != settled {
+            self.empty(pool);
+        }
+        first
     }
 
     /// Gives all blocks back, and keeps none from now on.

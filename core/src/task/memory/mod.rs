@@ -14,9 +14,10 @@
 //!
 //! Blocks are cut from [slabs](slab), which the system gives and takes back: not from the allocator,
 //! which keeps for itself what a burst of small blocks leaves. A magazine that the depot has no room
-//! for goes back to the slabs, block by block. The next worker that waits then takes that for the end
-//! of a burst: it gives back its own magazines, those of the threads outside and the depot's, so that
-//! no freed block holds its slab. What the runtime keeps is bounded: by two magazines for each class
+//! for goes back to the slabs, block by block. If more than the depot's limit is mapped and unused,
+//! that is taken for the end of a burst: the next worker that waits gives back its own magazines, those
+//! of the threads outside and the depot's, and every other one its own when it waits next, so that no
+//! freed block holds its slab. What the runtime keeps is bounded: by two magazines for each class
 //! and worker, of [`MAGAZINE`] bytes each, which at worst hold a slab for each of their blocks; and by
 //! the depot's limit, which the builder sets. With a limit of zero there are neither magazines nor
 //! slabs: then each task is an allocation of its own, which checkers of memory can follow.
@@ -204,20 +205,12 @@ impl Pool {
         Some(free.unwrap_or_else(|| self.outside[own].lock()))
     }
 
-    /// Whether a burst has ended, as far as that can be told, and [`Pool::settle`] is called for.
-    #[inline]
-    pub(crate) fn has_overflowed(&self) -> bool {
-        self.depot.has_overflowed()
-    }
-
     /// After a burst: gives back what holds slabs.
     #[cold]
-    pub(crate) fn settle(&self, worker: &Magazines) {
+    fn settle(&self, worker: &Magazines) {
         worker.empty(self);
         for rack in &self.outside {
-            if let Some(rack) = rack.try_lock() {
-                rack.empty(self);
-            }
+            rack.lock().empty(self);
         }
         self.depot.settle(&self.account);
     }
@@ -370,9 +363,9 @@ mod tests {
             // SAFETY: allocated above.
             unsafe { worker.free(slot, block, &pool) };
         }
-        assert!(pool.has_overflowed());
-        pool.settle(&worker);
-        assert!(!pool.has_overflowed());
+        assert!(pool.depot.is_wasteful());
+        worker.rest(&pool);
+        assert!(!pool.depot.is_wasteful());
         assert_eq!(held(&pool, &[&worker]), limit);
         assert_eq!(pool.held().1, peak);
         // What is kept is used before more is taken.
@@ -383,6 +376,28 @@ mod tests {
             unsafe { worker.free(slot, block, &pool) };
         }
         worker.empty(&pool);
+    }
+
+    #[test]
+    fn each_worker_gives_back_what_holds_slabs_when_it_waits_after_a_burst() {
+        let pool = Pool::new(SLAB);
+        let (early, late) = two(&pool);
+        let slot = of_class(4);
+        let in_slab = SLAB / BLOCK_SIZES[4];
+        let blocks: Vec<_> = (0..20_000).map(|_| late.allocate(slot, &pool)).collect();
+        // One block of each slab goes to a worker that has none else to free, and then waits.
+        let (few, many): (Vec<_>, Vec<_>) =
+            (blocks.iter().enumerate()).partition(|(number, _)| number % in_slab == 0);
+        for (worker, blocks) in [(&early, &few), (&late, &many)] {
+            for (_, block) in blocks {
+                // SAFETY: allocated above.
+                unsafe { worker.free(slot, **block, &pool) };
+            }
+        }
+        late.rest(&pool);
+        assert!(held(&pool, &[]) >= few.len() * SLAB);
+        early.rest(&pool);
+        assert_eq!(held(&pool, &[]), SLAB);
     }
 
     #[test]

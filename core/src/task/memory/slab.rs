@@ -44,6 +44,10 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    pub(super) fn len(&self) -> u32 {
+        self.used_len + self.fresh_len
+    }
+
     /// Makes one chain of all, and says how many they are. Apart from the taking, as this touches fresh
     /// memory, which the system has to find first: no lock need be held for that.
     pub(super) fn chain(self) -> (*mut Free, u32) {
@@ -57,7 +61,7 @@ impl Taken {
                 chain = block;
             }
         }
-        (chain, self.used_len + self.fresh_len)
+        (chain, self.len())
     }
 }
 
