@@ -303,7 +303,7 @@ def test_a_fit_is_the_least_wrong_by_ratio() -> None:
     assert linear_fit({1: 12.0, 10: 30.0, 100: 210.0}) == pytest.approx((10.0, 2.0))
     fixed, rate = linear_fit({1: 1.1, 1000: 900.0, 100_000: 110_000.0}) or (0, 0)
     assert 0 < fixed < 1 and rate == pytest.approx(1.0, rel=0.1)
-    assert linear_fit({10: 5.0, 100: 100.0}) == (0.0, pytest.approx(0.6))  # nothing costs less than nothing
+    assert linear_fit({10: 5.0, 100: 100.0}) == pytest.approx((0.0, 0.6))  # nothing costs less than nothing
     assert linear_fit({10: 5.0}) is None
     assert linear_fit({1: 0.0, 10: 5.0}) is None
 
