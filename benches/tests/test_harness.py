@@ -270,14 +270,19 @@ def test_a_compact_suite_shows_ratios_of_first_metrics_only(tmp_path: Path) -> N
     assert not (tmp_path / "plots" / "toy.svg").exists()
 
 
-def test_curves_show_what_an_item_costs_and_how_it_grew(tmp_path: Path) -> None:
-    curve = Curve("many", "An item", "items", ("time", "bytes"), (1, 1000))
+def report_of_curve(curve: Curve, values: dict[tuple[str, int], float], folder: Path) -> str:
+    """The report of a suite that is one curve, with each candidate's value for each size."""
     sizes = [replace(workload(curve.workload(size), "ours", "peer"), metrics=curve.metrics) for size in curve.sizes]
     toy = replace(suite_of(*sizes), curves=(curve,))
-    values = {("ours", 1): 10.0, ("ours", 1000): 12.0, ("peer", 1): 10.0, ("peer", 1000): 20.0}
     results = [result(c, value, 0, workload=curve.workload(size)) for (c, size), value in values.items()]
-    write_report([toy], collect(results), tmp_path / "R.md", tmp_path / "plots")
-    text = (tmp_path / "R.md").read_text()
+    write_report([toy], collect(results), folder / "R.md", folder / "plots")
+    return (folder / "R.md").read_text()
+
+
+def test_curves_show_what_an_item_costs_and_how_it_grew(tmp_path: Path) -> None:
+    curve = Curve("many", "An item", "items", ("time", "bytes"), (1, 1000))
+    values = {("ours", 1): 10.0, ("ours", 1000): 12.0, ("peer", 1): 10.0, ("peer", 1000): 20.0}
+    text = report_of_curve(curve, values, tmp_path)
     assert "| time | 1 | 1,000 | top / bottom |" in text
     assert "| ours | 10 ns | 12 ns | 1.20 |" in text
     assert "| peer | 10 ns | 20 ns | **2.00** |" in text
@@ -287,12 +292,7 @@ def test_curves_show_what_an_item_costs_and_how_it_grew(tmp_path: Path) -> None:
 
 def test_a_linear_curve_shows_what_fits_beside_what_was_measured(tmp_path: Path) -> None:
     curve = Curve("work", "A task", "steps", ("time",), (1, 100), linear=True)
-    sizes = [workload(curve.workload(size), "ours", "peer") for size in curve.sizes]
-    toy = replace(suite_of(*sizes), curves=(curve,))
-    values = {("ours", 1): 12.0, ("ours", 100): 210.0, ("peer", 1): 5.0}
-    results = [result(c, value, 0, workload=curve.workload(size)) for (c, size), value in values.items()]
-    write_report([toy], collect(results), tmp_path / "R.md", tmp_path / "plots")
-    text = (tmp_path / "R.md").read_text()
+    text = report_of_curve(curve, {("ours", 1): 12.0, ("ours", 100): 210.0, ("peer", 1): 5.0}, tmp_path)
     assert "| time | 1 | 100 | each | and for each unit |" in text
     assert "| ours | 12 ns | 210 ns |  |  |\n| fitted | 12 ns | 210 ns | 10 ns | 2 ns |" in text
     assert "| peer | 5 ns | - |  |  |" in text

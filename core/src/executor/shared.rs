@@ -223,21 +223,18 @@ impl Shared {
     /// Whether any queue holds a task that a searcher may take without a claim: see
     /// [`reserve`](super::reserve).
     pub(super) fn has_work_to_spare(&self) -> bool {
-        match &self.ordered {
-            None => {
-                !self.injector.is_empty() || self.remotes.iter().any(|remote| remote.can_spare())
-            }
-            Some(ordered) => !ordered.is_empty(),
-        }
+        self.has_work_by(Remote::can_spare)
     }
 
     /// Whether any queue holds a task.
     pub(super) fn has_work(&self) -> bool {
+        self.has_work_by(|remote| !remote.thief.is_empty())
+    }
+
+    #[inline]
+    fn has_work_by(&self, counts: impl Fn(&Remote) -> bool) -> bool {
         match &self.ordered {
-            None => {
-                !self.injector.is_empty()
-                    || self.remotes.iter().any(|remote| !remote.thief.is_empty())
-            }
+            None => !self.injector.is_empty() || self.remotes.iter().any(|remote| counts(remote)),
             Some(ordered) => !ordered.is_empty(),
         }
     }

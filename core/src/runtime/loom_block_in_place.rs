@@ -13,6 +13,14 @@ fn done_or_cancelled(result: Result<(), JoinError>) {
     }
 }
 
+/// Blocks in place, and then waits if `pending`.
+async fn block(pending: bool) {
+    block_in_place(|| ());
+    if pending {
+        yield_now().await;
+    }
+}
+
 /// A worker with a task in its queue changes hands while the runtime shuts down.
 #[test]
 fn loom_block_in_place_racy_shutdown() {
@@ -38,10 +46,7 @@ fn only_blocking(pending: bool) {
         let guard = CountDrop(drops.clone());
         let task = runtime.spawn(async move {
             let _guard = guard;
-            block_in_place(|| ());
-            if pending {
-                yield_now().await;
-            }
+            block(pending).await;
         });
         block_on_thread(task).unwrap();
         assert_eq!(drops.load(Ordering::SeqCst), 1);
@@ -62,12 +67,7 @@ fn loom_block_in_place_only_blocking_with_pending() {
 fn blocking_and_regular(pending: bool) {
     model(move || {
         let runtime = runtime(1);
-        let blocking = runtime.spawn(async move {
-            block_in_place(|| ());
-            if pending {
-                yield_now().await;
-            }
-        });
+        let blocking = runtime.spawn(block(pending));
         let regular = runtime.spawn(async move {
             if pending {
                 yield_now().await;
@@ -110,8 +110,7 @@ fn loom_block_in_place_pending_after_a_shutdown_is_dropped_once() {
         let guard = CountDrop(drops.clone());
         let task = runtime.spawn(async move {
             let _guard = guard;
-            block_in_place(|| ());
-            yield_now().await;
+            block(true).await;
         });
         drop(runtime);
         assert!(task.is_finished());

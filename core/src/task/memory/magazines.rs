@@ -172,12 +172,12 @@ impl Magazines {
     pub(crate) fn rest(&self, pool: &Pool) -> bool {
         self.publish(pool);
         let first = pool.depot.is_wasteful();
-        if first {
-            pool.settle(self);
-        }
-        let settled = pool.depot.settled();
-        if self.settled.replace(settled) != settled {
+        if first || self.settled.get() != pool.depot.settled() {
             self.empty(pool);
+            if first {
+                pool.settle();
+            }
+            self.settled.set(pool.depot.settled());
         }
         first
     }

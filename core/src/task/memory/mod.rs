@@ -205,10 +205,9 @@ impl Pool {
         Some(free.unwrap_or_else(|| self.outside[own].lock()))
     }
 
-    /// After a burst: gives back what holds slabs.
+    /// After a burst: gives back what holds slabs, but for what workers have.
     #[cold]
-    fn settle(&self, worker: &Magazines) {
-        worker.empty(self);
+    fn settle(&self) {
         for rack in &self.outside {
             rack.lock().empty(self);
         }
