@@ -721,3 +721,35 @@ fn a_stream_that_outlives_its_runtime_tells_so() {
     a.try_write(b"x").expect("written");
     assert_eq!(future::block_on(b.read(&mut [0; 1])).expect("read"), 1);
 }
+
+/// A worker that one peer keeps busy with single messages may look for the next one instead of sleeping.
+#[test]
+fn tasks_from_outside_are_heard_while_a_worker_waits_for_the_next_message_of_a_peer() {
+    for workers in [1, 2] {
+        let runtime = runtime(workers);
+        let (listener, address) = runtime.block_on(listener()).expect("free");
+        let server = runtime.spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accepted");
+            let mut byte = [0];
+            while stream.read(&mut byte).await.expect("read") == 1 {
+                stream.write_all(&byte).await.expect("written");
+            }
+        });
+        let client = std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(address).expect("connected");
+            for number in 0..5_000_u32 {
+                let mut byte = [number as u8];
+                stream.write_all(&byte).expect("written");
+                stream.read_exact(&mut byte).expect("read");
+                assert_eq!(byte, [number as u8]);
+            }
+        });
+        let mut heard = 0;
+        while !client.is_finished() || heard < 100 {
+            let task = runtime.spawn(async { 1 });
+            heard += future::block_on(task).expect("it ran");
+        }
+        client.join().expect("every message came back");
+        runtime.block_on(server).expect("free").expect("it ended");
+    }
+}

@@ -44,16 +44,16 @@ mod real {
         }
     }
 
-    /// Waits for events for `timeout` at most, and serves them.
-    pub(in super::super) fn turn(reactor: &mut Reactor, timeout: Option<Duration>) {
+    /// Waits for events for `timeout` at most, and serves them: how many.
+    pub(in super::super) fn turn(reactor: &mut Reactor, timeout: Option<Duration>) -> usize {
         // What can fail here is a wait that was interrupted, or a broken epoll descriptor; the
         // first is an early return, the second nothing that a worker could mend.
-        let _ = reactor.turn(timeout);
+        reactor.turn(timeout).unwrap_or(0)
     }
 
-    /// Serves the events that there are.
-    pub(in super::super) fn poll(reactor: &mut Reactor) {
-        let _ = reactor.turn(Some(Duration::ZERO));
+    /// Serves the events that there are: how many.
+    pub(in super::super) fn poll(reactor: &mut Reactor) -> usize {
+        turn(reactor, Some(Duration::ZERO))
     }
 
     pub(in super::super) fn unpark(reactor: &reactor::Handle) {
@@ -140,11 +140,11 @@ mod modelled {
         }
     }
 
-    pub(in super::super) fn turn(reactor: &mut Reactor, _timeout: Option<Duration>) {
+    pub(in super::super) fn turn(reactor: &mut Reactor, _timeout: Option<Duration>) -> usize {
         match *reactor {}
     }
 
-    pub(in super::super) fn poll(reactor: &mut Reactor) {
+    pub(in super::super) fn poll(reactor: &mut Reactor) -> usize {
         match *reactor {}
     }
 

@@ -167,6 +167,33 @@ fn loom_parker_keeps_an_unpark_that_comes_first() {
     });
 }
 
+/// A worker that lingers looks for an unpark before it sleeps.
+#[test]
+fn loom_parker_keeps_an_unpark_for_who_looks_and_then_sleeps() {
+    loom::model(|| {
+        let parker = Arc::new(Parker::new());
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (own, write) = (parker.clone(), seen.clone());
+        parker.attach();
+        let waker = thread::spawn(move || {
+            write.store(1, Ordering::Relaxed);
+            own.unpark(&ReactorHandle);
+        });
+        let unparked = parker.take() || parker.park(None);
+        if unparked {
+            assert_eq!(
+                seen.load(Ordering::Relaxed),
+                1,
+                "what came before the unpark"
+            );
+        }
+        while seen.load(Ordering::Relaxed) == 0 {
+            parker.park(None);
+        }
+        waker.join().unwrap();
+    });
+}
+
 /// Who holds the reactor, of workers that go to sleep while the watch serves it.
 struct Manning {
     idle: Idle,

@@ -11,6 +11,7 @@ mod fairness_tests;
 mod front;
 mod handover;
 mod idle;
+mod linger;
 mod lookout;
 #[cfg(all(test, loom))]
 mod loom_queue;

@@ -53,13 +53,24 @@ impl Parker {
         self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
-    /// Waits in the reactor, likewise, and serves the events that end the wait.
-    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, timeout: Option<Duration>) -> bool {
+    /// Waits in the reactor, likewise, and serves the events that end the wait: how many, beside
+    /// whether the worker was unparked.
+    pub(super) fn park_in(
+        &self,
+        reactor: &mut driver::Reactor,
+        timeout: Option<Duration>,
+    ) -> (bool, usize) {
         if !self.begin(IN_REACTOR) {
-            return true;
+            return (true, 0);
         }
-        driver::turn(reactor, timeout);
-        self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
+        let events = driver::turn(reactor, timeout);
+        (self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED, events)
+    }
+
+    /// Consumes an unpark that came while the worker was awake. Whether there was one.
+    pub(super) fn take(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED
+            && self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Enters a waiting state. `false`: an unpark came first, and is consumed.

@@ -59,7 +59,15 @@ mod linux {
     fn cpu_time(thread: i32) -> Option<Duration> {
         // The kernel's numbering of clocks: a thread's own, by its scheduler.
         const PER_THREAD_SCHEDULED: libc::clockid_t = 4 | 2;
-        let clock = !thread << 3 | PER_THREAD_SCHEDULED;
+        read(!thread << 3 | PER_THREAD_SCHEDULED)
+    }
+
+    /// What the calling thread has used of its processor.
+    pub(in super::super) fn own_cpu_time() -> Option<Duration> {
+        read(libc::CLOCK_THREAD_CPUTIME_ID)
+    }
+
+    fn read(clock: libc::clockid_t) -> Option<Duration> {
         let mut time = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -72,10 +80,14 @@ mod linux {
 
 #[cfg(not(all(target_os = "linux", not(loom))))]
 mod portable {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     pub(in super::super) fn thread_id() -> i32 {
         0
+    }
+
+    pub(in super::super) fn own_cpu_time() -> Option<Duration> {
+        None
     }
 
     #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use super::driver;
 use super::front::OwnFront;
 use super::handover::Seat;
 use super::idle::Sleep;
+use super::linger::{self, Linger, Looked};
 use super::ordered::Course;
 use super::pace::{EVENT_INTERVAL, EVENT_LEAST, Pace};
 use super::parker::Parker;
@@ -90,6 +91,7 @@ pub(crate) struct Worker {
     front: OwnFront,
     lifo_streak: Cell<u32>,
     pace: Pace,
+    linger: Linger,
     /// When the turn at hand began, if the reserve was in doubt then.
     turn_began: Cell<Option<Instant>>,
     /// Tasks that had ended here when the worker last looked around, and polls.
@@ -161,6 +163,7 @@ impl Worker {
                 Policy::Fifo => EVENT_LEAST,
                 _ => EVENT_INTERVAL,
             }),
+            linger: Linger::new(),
             turn_began: Cell::new(None),
             ended_before: Cell::new((0, 0)),
             owned: RefCell::new(OwnedTasks::new(index as u32)),
@@ -200,6 +203,7 @@ impl Worker {
         let remote = &shared.remotes[self.index];
         remote.parker.attach();
         remote.thread.store(sys::thread_id(), Ordering::Relaxed);
+        self.linger.rest();
         if self.front.state().see().state() == WorkerState::Starting {
             self.front.state().start();
             self.busy.wake(time::now(), &remote.counters);
@@ -478,22 +482,62 @@ impl Worker {
         };
         let now = time::now();
         self.count_park(now);
-        let timeout = deadline.map(|at| at.saturating_duration_since(now));
-        let mut unparked = false;
-        self.batch(|| {
-            unparked = match &mut reactor {
-                Some(reactor) => remote.parker.park_in(reactor, timeout),
-                None => remote.parker.park(timeout),
-            };
+        let mut waited = Waited {
+            now,
+            own_timers: own.is_some(),
+            unparked: false,
+        };
+        self.batch(|| match &mut reactor {
+            Some(reactor) => self.park_in(reactor, deadline, &mut waited),
+            None => {
+                let timeout = deadline.map(|at| at.saturating_duration_since(now));
+                waited.unparked = remote.parker.park(timeout);
+                waited.now = time::now();
+            }
         });
-        self.counters.unparks.add(unparked.into());
+        self.counters.unparks.add(waited.unparked.into());
         if reactor.is_some() {
             shared.lookout.leave();
         }
-        Waited {
-            now: time::now(),
-            own_timers: own.is_some(),
-            unparked,
+        waited
+    }
+
+    /// Waits in the reactor until `deadline`, awake for a while if that has proved its worth.
+    fn park_in(
+        &self,
+        reactor: &mut driver::Reactor,
+        deadline: Option<Instant>,
+        waited: &mut Waited,
+    ) {
+        let parker = &self.remote().parker;
+        let began = waited.now;
+        let lingers = self.linger.lingers();
+        // Not while others work: one of them may need the processor, and would wake this one anyway.
+        let lingers_now = lingers && self.shared.idle.all_asleep();
+        let looked = if lingers_now {
+            linger::look(parker, reactor, began, deadline)
+        } else {
+            Looked::Nothing(began)
+        };
+        let events = match looked {
+            Looked::Events(events) => events,
+            Looked::Unparked => {
+                waited.unparked = true;
+                0
+            }
+            Looked::Nothing(now) => {
+                let timeout = deadline.map(|at| at.saturating_duration_since(now));
+                let (unparked, events) = parker.park_in(reactor, timeout);
+                waited.unparked = unparked;
+                if lingers_now { 0 } else { events }
+            }
+        };
+        waited.now = time::now();
+        if lingers == lingers_now {
+            let length = waited.now.saturating_duration_since(began);
+            let alone = events == 1 && !waited.unparked;
+            let polls = self.counters.polls.get();
+            self.linger.waited(alone, length, polls, sys::own_cpu_time);
         }
     }
 

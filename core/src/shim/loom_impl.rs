@@ -75,7 +75,7 @@ pub(crate) mod cell {
 }
 
 pub(crate) mod thread {
-    pub(crate) use loom::thread::{Builder, JoinHandle, Thread, current, park};
+    pub(crate) use loom::thread::{Builder, JoinHandle, Thread, current, park, yield_now};
     use std::time::Duration;
 
     /// A model joins every thread that it started.

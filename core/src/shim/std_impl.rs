@@ -112,7 +112,9 @@ pub(crate) mod cell {
 }
 
 pub(crate) mod thread {
-    pub(crate) use std::thread::{Builder, JoinHandle, Thread, current, park, park_timeout};
+    pub(crate) use std::thread::{
+        Builder, JoinHandle, Thread, current, park, park_timeout, yield_now,
+    };
 
     pub(crate) fn is_finished(handle: &JoinHandle<()>) -> bool {
         handle.is_finished()
