@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use libruntime_core::net::{
-    AsyncFd, LookupError, ReadPlace, TcpListener, TcpSocket, TcpStream, lookup_host,
+    AsyncFd, LookupError, ReadPlace, TcpListener, TcpSocket, TcpStream, UdpSocket, lookup_host,
 };
 use libruntime_core::reactor::Interest;
 use libruntime_core::spawn;
@@ -602,6 +602,22 @@ on_runtimes! {
         for _ in 0..20 {
             drop(future::poll_once(lookup_host("localhost:1")).await);
         }
+    }
+
+    async fn an_address_without_its_port_is_refused_and_not_looked_up() {
+        let refused = |error: std::io::Error, why: &str| {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+        };
+        let bare = "\"::1\" is not an address with a port: it is an IPv6 address alone";
+        refused(lookup_host("::1").await.err().expect("refused"), bare);
+        refused(TcpStream::connect("::1").await.expect_err("refused"), bare);
+        refused(TcpListener::bind("::1".to_owned()).await.expect_err("refused"), bare);
+        refused(UdpSocket::bind("::1").await.expect_err("refused"), bare);
+        refused(TcpStream::connect("localhost").await.expect_err("refused"), "a colon and a port");
+        refused(TcpStream::connect("localhost:port").await.expect_err("refused"), "from 0 to 65535");
+        refused(TcpStream::connect(("[::1]", 1)).await.expect_err("refused"), "without brackets");
+        refused(TcpStream::connect(&[][..]).await.expect_err("refused"), "no address to try");
     }
 
     async fn any_descriptor_is_waited_for_and_tried() {

@@ -4,11 +4,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::lookup::look_up;
+use super::parse::{self, Malformed};
 
 /// What can be connected or bound to: an address, several, or a host name with a port.
 ///
 /// A name is looked up by the system on one of the current runtime's threads for blocking jobs; an
-/// address is taken as it is, and needs no runtime.
+/// address is taken as it is, and needs no runtime. An IPv6 address stands in brackets where a port
+/// follows it, and may name its interface: `[fe80::1%2]:80`. Text that is neither, such as `::1`
+/// without a port, is an error of kind `InvalidInput` that says what is wrong with it.
 pub trait ToSocketAddrs: sealed::Sealed {}
 
 mod sealed {
@@ -23,8 +26,7 @@ pub enum Target {
     One(SocketAddr),
     Addresses(Vec<SocketAddr>),
     Name(String, u16),
-    /// Neither an address nor a name with a port.
-    Malformed,
+    Malformed(Malformed),
 }
 
 macro_rules! addresses {
@@ -57,27 +59,14 @@ impl sealed::Sealed for [SocketAddr] {
 impl ToSocketAddrs for str {}
 impl sealed::Sealed for str {
     fn target(&self) -> Target {
-        if let Ok(address) = self.parse() {
-            return Target::One(address);
-        }
-        match self
-            .rsplit_once(':')
-            .map(|(host, port)| (host, port.parse()))
-        {
-            Some((host, Ok(port))) => (host, port).target(),
-            _ => Target::Malformed,
-        }
+        parse::host_and_port(self)
     }
 }
 
 impl ToSocketAddrs for (&str, u16) {}
 impl sealed::Sealed for (&str, u16) {
     fn target(&self) -> Target {
-        let (host, port) = *self;
-        match host.parse::<IpAddr>() {
-            Ok(ip) => Target::One(SocketAddr::new(ip, port)),
-            Err(_) => Target::Name(host.to_owned(), port),
-        }
+        parse::host(self.0, self.1)
     }
 }
 
@@ -144,10 +133,7 @@ pub(super) async fn resolve_target(target: Target) -> io::Result<Vec<SocketAddr>
         Target::One(address) => vec![address],
         Target::Addresses(addresses) => addresses,
         Target::Name(host, port) => look_up(host, port).await?,
-        Target::Malformed => {
-            let message = "an address, or a name and a port with a colon between, is needed";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-        }
+        Target::Malformed(malformed) => return Err(malformed.into()),
     };
     if addresses.is_empty() {
         return Err(io::Error::new(
@@ -156,42 +142,4 @@ pub(super) async fn resolve_target(target: Target) -> io::Result<Vec<SocketAddr>
         ));
     }
     Ok(addresses)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sealed::Sealed;
-    use super::*;
-
-    fn addresses(target: Target) -> Vec<String> {
-        match target {
-            Target::One(address) => vec![address.to_string()],
-            Target::Addresses(addresses) => addresses.iter().map(ToString::to_string).collect(),
-            other => panic!("not addresses: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn addresses_need_no_look_up() {
-        assert_eq!(addresses("127.0.0.1:80".target()), ["127.0.0.1:80"]);
-        assert_eq!(addresses("[::1]:80".target()), ["[::1]:80"]);
-        assert_eq!(addresses(("::1", 80).target()), ["[::1]:80"]);
-        assert_eq!(
-            addresses((Ipv4Addr::LOCALHOST, 1).target()),
-            ["127.0.0.1:1"]
-        );
-    }
-
-    #[test]
-    fn names_are_told_from_nonsense() {
-        assert!(matches!("a.example:80".target(), Target::Name(host, 80) if host == "a.example"));
-        for nonsense in ["", "a.example", "a.example:", "a.example:99999", "::1"] {
-            let target = nonsense.target();
-            assert!(
-                matches!(target, Target::Malformed | Target::Name(..)),
-                "{nonsense}"
-            );
-        }
-        assert!(matches!("a.example".target(), Target::Malformed));
-    }
 }

@@ -62,6 +62,7 @@ mod batch;
 mod byte_stream;
 mod listener;
 mod lookup;
+mod parse;
 mod race;
 mod socket;
 mod splice;
