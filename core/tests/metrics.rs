@@ -1,6 +1,9 @@
 //! What a runtime says of itself.
 
+use futures_lite::AsyncReadExt;
+use futures_lite::future::poll_once;
 use libruntime_core::metrics::Snapshot;
+use libruntime_core::net::UnixStream;
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::task::yield_now;
 use std::future::pending;
@@ -233,4 +236,29 @@ fn exporters_find_every_counter_by_name() {
 #[should_panic(expected = "index out of bounds")]
 fn worker_that_is_not_there_has_no_figures() {
     runtime(1).metrics().worker_park_count(1);
+}
+
+#[test]
+fn the_reactors_calls_are_counted() {
+    let runtime = runtime(2);
+    let calls = || {
+        let metrics = runtime.metrics();
+        (
+            metrics.io_driver_fd_registered_count(),
+            metrics.io_driver_call_count(),
+        )
+    };
+    let body = async {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        assert_eq!(calls(), (0, 0), "nobody had to wait");
+        assert!(poll_once(one.read(&mut [0])).await.is_none());
+        assert_eq!(calls(), (1, 1));
+        drop((one, other));
+        assert_eq!(calls(), (1, 1), "closing makes no call");
+        let (mut one, _other) = UnixStream::pair().unwrap();
+        assert!(poll_once(one.read(&mut [0])).await.is_none());
+        drop(one.into_std());
+        assert_eq!(calls(), (2, 3), "what stays open is taken out");
+    };
+    runtime.block_on(body).unwrap();
 }

@@ -64,6 +64,10 @@ mod real {
         reactor.close();
     }
 
+    pub(in super::super) fn calls(reactor: &reactor::Handle) -> reactor::Calls {
+        reactor.calls()
+    }
+
     impl Driver {
         /// The timers of the worker that parks in `parker`, beside the shared reactor.
         pub(in super::super) fn new(
@@ -151,6 +155,10 @@ mod modelled {
     pub(in super::super) fn unpark(_reactor: &ReactorHandle) {}
 
     pub(in super::super) fn close(_reactor: &ReactorHandle) {}
+
+    pub(in super::super) fn calls(_reactor: &ReactorHandle) -> crate::reactor::Calls {
+        crate::reactor::Calls::default()
+    }
 
     pub(crate) struct Driver(ReactorHandle);
 

@@ -280,6 +280,7 @@ impl Shared {
             global_queue_depth: self.global_queue_depth(),
             blocking: self.blocking.metrics(),
             task_bytes: self.memory.held(),
+            reactor: driver::calls(self.reactor_handle()),
         }
     }
 

@@ -22,6 +22,7 @@
 use crate::blocking::ClassMetrics;
 use crate::executor::Figures;
 pub use crate::executor::WorkerState;
+use crate::reactor::Calls;
 use std::time::Duration;
 
 /// A runtime's figures, as [`Handle::metrics`](crate::runtime::Handle::metrics) has read them.
@@ -38,6 +39,7 @@ pub struct Snapshot {
     pub(crate) completed_outside: u64,
     pub(crate) blocking: Blocking,
     pub(crate) task_bytes: (usize, usize),
+    pub(crate) reactor: Calls,
 }
 
 /// How a worker looks from outside.
@@ -163,6 +165,18 @@ impl Snapshot {
     /// The most that [`task_memory_bytes`](Snapshot::task_memory_bytes) has been.
     pub fn task_memory_peak_bytes(&self) -> usize {
         self.task_bytes.1
+    }
+
+    /// Sockets and other descriptors that the reactor was asked to watch, since the runtime began. One
+    /// that never had to wait is not among them.
+    pub fn io_driver_fd_registered_count(&self) -> u64 {
+        self.reactor.adds
+    }
+
+    /// System calls (`epoll_ctl` on Linux) that were made to begin to watch descriptors, to watch them
+    /// for more, and to cease to: one at most for most connections, as closing a descriptor makes none.
+    pub fn io_driver_call_count(&self) -> u64 {
+        self.reactor.adds + self.reactor.modifications + self.reactor.removals
     }
 
     fn total(&self, figure: impl Fn(&Figures) -> u64) -> u64 {

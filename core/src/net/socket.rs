@@ -429,26 +429,40 @@ impl<S: fmt::Debug> fmt::Debug for Socket<S> {
 
 #[cfg(test)]
 mod tests {
+    use crate::event_loop::EventLoop;
     use crate::net::{TcpListener, TcpStream};
     use crate::runtime::Runtime;
+    use crate::task::yield_now;
     use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
+    use std::net::SocketAddr;
 
-    /// What the system's set is told of: additions, modifications, removals.
+    /// How often the system's set was changed so far: additions, modifications, removals.
     fn calls() -> (u64, u64, u64) {
         let calls = crate::context::with_driver(|driver| driver.reactor.calls());
-        let calls = calls.expect("inside of a runtime");
+        let calls = calls.expect("inside of a runtime or loop");
         (calls.adds, calls.modifications, calls.removals)
+    }
+
+    fn on_a_runtime_and_a_loop(test: impl AsyncFn()) {
+        let runtime = Runtime::new().expect("a runtime");
+        runtime.block_on(test()).expect("entered");
+        let event_loop = EventLoop::new().expect("a loop");
+        event_loop.block_on(test()).expect("entered");
+    }
+
+    async fn listening() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let address = listener.local_addr().expect("an address");
+        (listener, address)
     }
 
     #[test]
     fn a_short_connection_costs_one_call_at_most() {
-        let runtime = Runtime::new().expect("a runtime");
-        let body = async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
-            let address = listener.local_addr().expect("an address");
+        on_a_runtime_and_a_loop(async || {
+            let (listener, address) = listening().await;
             let (client, first) = future::zip(TcpStream::connect(address), listener.accept()).await;
             drop((client, first));
-            let (adds, _, _) = calls();
+            let (adds, ..) = calls();
             let serve = async |mut stream: TcpStream| {
                 let mut request = [0; 4];
                 stream.read_exact(&mut request).await.expect("read");
@@ -468,7 +482,40 @@ mod tests {
             };
             future::zip(serve(stream), request).await;
             assert_eq!(calls(), (adds + 1, 0, 0));
-        };
-        runtime.block_on(body).expect("entered");
+        });
+    }
+
+    /// Both ends of connections, from beginning to end; where each is added and taken out (tokio), that
+    /// makes four calls.
+    #[test]
+    fn a_connection_and_its_peer_cost_one_call_each() {
+        const MANY: u64 = 10;
+        on_a_runtime_and_a_loop(async || {
+            let (listener, address) = listening().await;
+            // The listener is added when it first has to wait.
+            assert!(future::poll_once(listener.accept()).await.is_none());
+            assert_eq!(calls(), (1, 0, 0));
+            for _ in 0..MANY {
+                let serve = async {
+                    let (mut stream, _) = listener.accept().await.expect("accepted");
+                    let mut request = [0; 4];
+                    stream.read_exact(&mut request).await.expect("read");
+                    stream.write_all(&request).await.expect("written");
+                };
+                let ask = async {
+                    let mut stream = TcpStream::connect(address).await.expect("connected");
+                    // The other waits for it meanwhile.
+                    yield_now().await;
+                    stream.write_all(b"ping").await.expect("written");
+                    let mut answer = Vec::new();
+                    stream.read_to_end(&mut answer).await.expect("read");
+                    assert_eq!(answer, b"ping");
+                };
+                future::zip(serve, ask).await;
+            }
+            let (adds, modifications, removals) = calls();
+            assert!(adds <= 1 + 2 * MANY, "{adds}");
+            assert_eq!((modifications, removals), (0, 0));
+        });
     }
 }

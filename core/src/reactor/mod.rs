@@ -15,7 +15,7 @@ pub(crate) mod token;
 pub(crate) mod wake_state;
 mod waker_slot;
 
-pub(crate) use driver::{Handle, Leave, Reactor, Registration, closed};
+pub(crate) use driver::{Calls, Handle, Leave, Reactor, Registration, closed};
 pub use interest::{Interest, Ready};
 pub(crate) use scheduled_io::Direction;
 pub(crate) use waker_slot::wake;
