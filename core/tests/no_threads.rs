@@ -4,13 +4,21 @@
 // The tool starts a process when it has something to tell, and there may be none.
 #![cfg(all(target_os = "linux", not(libruntime_tsan)))]
 
+use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
+use futures_lite::future::poll_once;
 use libruntime_core::blocking::drop_in_background;
 use libruntime_core::event_loop::EventLoop;
 use libruntime_core::process::Command;
 use libruntime_core::runtime::Builder;
+use libruntime_core::time::sleep;
 use libruntime_core::{fs, net, spawn, spawn_blocking, task};
+
+const SOON: Duration = Duration::from_millis(30);
 
 /// Whether threads can be had from now on.
 fn allow_threads(allow: bool) {
@@ -41,6 +49,23 @@ fn what_needs_a_thread_that_can_not_be_had_fails_and_the_rest_goes_on() {
     let build = || Builder::new().worker_threads(2).build();
     let runtime = build().unwrap();
     let event_loop = EventLoop::new().unwrap();
+    let ending = build().unwrap();
+    let (begin, begun) = mpsc::channel();
+    let (tell, polled_there) = mpsc::channel();
+    let handle = ending.handle().clone();
+    let waiting = std::thread::spawn(move || {
+        begun.recv().unwrap();
+        let start = Instant::now();
+        let mut wait = pin!(sleep(SOON));
+        let waited = handle.block_on(poll_fn(|cx| {
+            let poll = wait.as_mut().poll(cx);
+            // Only the first is waited for.
+            let _ = tell.send(());
+            poll
+        }));
+        waited.unwrap();
+        start.elapsed()
+    });
 
     allow_threads(false);
     let thread = std::thread::Builder::new().spawn(|| ());
@@ -64,6 +89,18 @@ fn what_needs_a_thread_that_can_not_be_had_fails_and_the_rest_goes_on() {
             drop_in_background(vec![1]);
         })
         .unwrap();
+
+    // Nobody can be had to keep the timers of what has ended, but nobody waits for ever.
+    let start = Instant::now();
+    let mut kept = Box::pin(sleep(SOON));
+    let polled = event_loop.block_on(async { poll_once(kept.as_mut()).await.is_none() });
+    assert!(polled.unwrap());
+    begin.send(()).unwrap();
+    polled_there.recv().unwrap();
+    drop((event_loop, ending));
+    futures_lite::future::block_on(kept);
+    assert!(start.elapsed() >= SOON);
+    assert!(waiting.join().unwrap() >= SOON);
 
     allow_threads(true);
     let done = runtime.block_on(async {

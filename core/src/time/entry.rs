@@ -6,13 +6,17 @@
 //! |---|---|---|---|
 //! | `IDLE` | the future | the deadline; the future | the future, which links it under the lock → `LINKED` |
 //! | `FRESH` | the future | as `IDLE`: a deadline that lay ahead when it was set | the same |
-//! | `LINKED` | whoever holds the queue's lock | the waker; the lock's for writing | the queue when it fires → `FIRED`; the future when it cancels → `IDLE` |
+//! | `LINKED` | whoever holds the queue's lock | the waker; the lock's for writing | the queue when it fires → `FIRED`, or is abandoned → `LEFT`; the future when it cancels → `IDLE` |
 //! | `FIRED` | the future | nothing | the future → `IDLE` |
+//! | `LEFT` | the future | nothing | the same |
+//!
+//! `LEFT` is what becomes of an entry whose time has not come and whom nobody serves any more: see
+//! [`queue`](super::queue), "After the waiter's end". `LINKED` is left for it as for `FIRED`.
 //!
 //! **The race to prevent**: one thread fires an entry while another drops the future around it.
 //! Firing happens under the lock, and storing `FIRED` (release) is the last thing it does to the
 //! entry: the waker has been moved out by then, and is called after the lock is given up. A future
-//! that is dropped loads `state` (acquire): `FIRED` means that the queue will not touch the entry
+//! that is dropped loads `state` (acquire): `FIRED`, as `LEFT`, means that the queue will not touch the entry
 //! again, so no lock is needed; `LINKED` sends it to the lock, under which it finds the entry
 //! either still linked, and unlinks it, or fired in between. Only the future leaves the other
 //! states, and a future is in one thread's hands at a time.
@@ -36,6 +40,7 @@ pub(super) const IDLE: u8 = 0;
 pub(super) const FRESH: u8 = 1;
 pub(super) const LINKED: u8 = 2;
 pub(super) const FIRED: u8 = 3;
+pub(super) const LEFT: u8 = 4;
 
 /// See the module's documentation.
 #[repr(C)]
@@ -71,7 +76,7 @@ impl Entry {
         }
     }
 
-    /// Any of the states; `FIRED` makes the entry the caller's, which is the future.
+    /// Any of the states; `FIRED` and `LEFT` make the entry the caller's, which is the future.
     #[inline]
     pub(super) fn state(&self) -> u8 {
         self.state.load(Ordering::Acquire)
@@ -169,11 +174,27 @@ impl Entry {
     /// `node` belongs to a valid entry that is LINKED and was just taken out; the lock is held.
     /// Afterwards the entry may be gone.
     pub(super) unsafe fn fire(node: NonNull<Node>) -> Waker {
+        // SAFETY: the caller's promise.
+        unsafe { Entry::let_go(node, FIRED) }
+    }
+
+    /// Gives an entry back whose time has not come, and takes its waker.
+    ///
+    /// # Safety
+    /// As for [`fire`](Entry::fire).
+    pub(super) unsafe fn leave(node: NonNull<Node>) -> Waker {
+        // SAFETY: the caller's promise.
+        unsafe { Entry::let_go(node, LEFT) }
+    }
+
+    /// # Safety
+    /// As for [`fire`](Entry::fire); `state` makes the entry the future's.
+    unsafe fn let_go(node: NonNull<Node>, state: u8) -> Waker {
         let entry = node.cast::<Entry>();
         // SAFETY: the caller's promise.
         unsafe {
             let waker = entry.as_ref().take_waker();
-            (*entry.as_ptr()).state.store(FIRED, Ordering::Release);
+            (*entry.as_ptr()).state.store(state, Ordering::Release);
             waker
         }
     }

@@ -3,7 +3,8 @@
 //! It is started, under the queue's lock, when there is a timer and no such thread, and it leaves,
 //! under the lock, when there is no timer: so there is a keeper whenever there is a timer. It says
 //! whom to wake under the lock too, before it looks for the first deadline; whoever sets an earlier
-//! deadline before that has nobody to wake, and need not.
+//! deadline before that has nobody to wake, and need not. Without a thread to be had, the queue is
+//! abandoned: see there.
 
 #[cfg(not(loom))]
 use std::thread::Thread;
@@ -41,7 +42,6 @@ impl Keeper {
         self.running
     }
 
-    #[cfg(all(test, loom))]
     pub(super) fn is_running(&self) -> bool {
         self.running
     }

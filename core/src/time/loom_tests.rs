@@ -1,6 +1,6 @@
 //! Models of a queue of timers: its waiter, the futures in it, and others that come by.
 
-use super::entry::{Entry, FIRED, IDLE};
+use super::entry::{Entry, FIRED, IDLE, LEFT};
 use super::queue::TimerQueue;
 use super::reference::{OwnedTimers, TimerRef};
 use crate::shim::cell::UnsafeCell;
@@ -309,5 +309,34 @@ fn loom_timer_set_while_the_queue_is_closed_has_a_keeper() {
         assert!(kept);
         assert_eq!(process(&peer, 2, false), 1);
         assert!(timer.has_fired());
+    });
+}
+
+/// A queue that nobody can keep gives its timers back while their futures are at them: each waiter
+/// is woken, by its last waker, or has cancelled.
+#[test]
+fn loom_timer_is_cancelled_or_changes_its_waker_while_its_queue_is_abandoned() {
+    crate::shim::model(|| {
+        let (queue, first, second) = (queue(), count(), count());
+        let (kept, dropped) = (Timer::new(&queue), Timer::new(&queue));
+        kept.set(1, first.waker(), true);
+        dropped.set(1, first.waker(), true);
+        let (woken_first, woken_second) = (first.clone(), second.clone());
+        let thread = thread::spawn(move || {
+            let replaced = kept.replace(second.waker(), false);
+            let cancelled = dropped.cancel(false);
+            (kept, replaced, cancelled)
+        });
+        let peer = other(&queue);
+        queue.abandon();
+        let (kept, replaced, cancelled) = thread.join().expect("joined");
+        assert_eq!(kept.entry.state(), LEFT);
+        assert_eq!(kept.entry.linked_deadline(peer.clock()), after(&peer, 1));
+        assert_eq!(woken_second.get(), usize::from(replaced));
+        assert_eq!(
+            woken_first.get(),
+            usize::from(!replaced) + usize::from(!cancelled)
+        );
+        assert!(peer.is_empty());
     });
 }

@@ -20,6 +20,12 @@
 //! else's executor, and must not wait for ever. So a queue that is closed goes on, with a
 //! [keeper](super::keeper) in the waiter's place: a thread that is started when there is a timer left,
 //! and ends when there is none.
+//!
+//! If the system has no thread to give, the queue is *abandoned*: every entry is given back to its
+//! future (`LEFT`), and whoever waits is woken. A future that is polled then sets its timer again, which
+//! asks for a keeper again; as long as there is none it wakes itself, and so looks at the clock
+//! until its time has come: a processor is busy with that, but nobody waits for ever. It is the
+//! future that looks at the clock, so nothing is early.
 
 use std::fmt;
 use std::pin::Pin;
@@ -151,11 +157,39 @@ impl TimerQueue {
         // SAFETY: this thread need not be the waiter.
         let mut state = unsafe { self.lock(false) };
         let mut keeper = Keeper::new();
-        if state.wheel.len() > 0 {
-            // If there is no thread to be had, whoever sets a timer next tries again.
-            keeper.start(self);
-        }
+        let kept = state.wheel.len() == 0 || keeper.start(self);
         state.keeper = Some(keeper);
+        drop(state);
+        if !kept {
+            self.abandon();
+        }
+    }
+
+    /// Gives the entries of a closed queue back to their futures, and wakes whoever waits.
+    #[cold]
+    pub(super) fn abandon(&self) {
+        let mut batch = WakeBatch::new();
+        loop {
+            // SAFETY: never wrong.
+            let mut state = unsafe { self.lock(false) };
+            // Somebody else may have had better luck with a keeper.
+            let kept = state.keeper.as_ref().is_some_and(Keeper::is_running);
+            while !kept && !batch.is_full() {
+                let Some(node) = state.wheel.pop_any() else {
+                    break;
+                };
+                // SAFETY: the node is an entry's first field; entries in the wheel are LINKED, so
+                // they are valid and the lock's.
+                batch.push(unsafe { Entry::leave(node) });
+            }
+            let over = kept || !batch.is_full();
+            self.publish_earliest(&mut state.wheel);
+            drop(state);
+            batch.wake_all();
+            if over {
+                return;
+            }
+        }
     }
 
     /// Links `entry`, which is not linked, to fire at `deadline` and wake `waker`. `Err` gives the
@@ -317,7 +351,7 @@ impl fmt::Debug for TimerQueue {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::entry::FIRED;
+    use super::super::entry::{FIRED, LEFT};
     use super::super::reference::OwnedTimers;
     use super::*;
     use std::sync::Arc;
@@ -506,5 +540,26 @@ mod tests {
         }
         on.insert(&soon, on.start, false);
         wait(3);
+    }
+
+    #[test]
+    fn an_abandoned_queue_gives_its_timers_back_and_wakes_whoever_waits() {
+        let on = setup();
+        let entries: Vec<_> = (0..100).map(|_| on.entry()).collect();
+        for (seconds, entry) in (1..).zip(&entries) {
+            on.insert(entry, on.at(seconds), true);
+        }
+        on.queue.abandon();
+        assert_eq!(on.wakes.get(), 100);
+        assert!(on.queue.is_empty());
+        for (seconds, entry) in (1..).zip(&entries) {
+            assert_eq!(entry.state(), LEFT);
+            assert_eq!(entry.linked_deadline(on.queue.clock()), on.at(seconds));
+        }
+        // Time has not passed, and they may be set again.
+        entries[0].as_ref().set_loose(on.at(1), false);
+        on.insert(&entries[0], on.at(1), true);
+        assert_eq!(on.process(on.start, true), 0);
+        assert_eq!(on.process(on.at(2), true), 1);
     }
 }

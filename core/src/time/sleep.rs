@@ -3,11 +3,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::clock;
-use super::entry::{Entry, FIRED, IDLE, LINKED};
+use super::entry::{Entry, FIRED, IDLE, LEFT, LINKED};
 use super::reference::TimerRef;
 use crate::context;
 use crate::task::coop;
@@ -20,13 +20,14 @@ use crate::task::coop;
 ///
 /// After the end of the runtime or event loop whose timers it is polled with, a sleep still ends in
 /// time: one thread serves those that are left, and ends with the last of them. If the system has no
-/// thread to give at that moment, they wait until another sleep is set there.
+/// thread to give, whoever waits is woken again and again to look at the clock: in time, and never
+/// early, but with a processor busy.
 ///
 /// # Cancel safety
 /// Dropping the future cancels it, from any thread and in constant time.
 ///
 /// # Panics
-/// When polled where there are neither timers of a runtime nor of an event loop.
+/// When first polled where there are neither timers of a runtime nor of an event loop.
 pub fn sleep(duration: Duration) -> Sleep {
     let deadline = clock::after(Instant::now(), duration);
     Sleep::new(deadline, clock::is_ahead(duration))
@@ -65,7 +66,7 @@ impl Sleep {
     /// for it.
     pub fn deadline(&self) -> Instant {
         match &self.queue {
-            Some(queue) if matches!(self.entry.state(), LINKED | FIRED) => {
+            Some(queue) if matches!(self.entry.state(), LINKED | FIRED | LEFT) => {
                 self.entry.linked_deadline(queue.clock())
             }
             _ => self.entry.loose_deadline(),
@@ -77,7 +78,7 @@ impl Sleep {
         match self.entry.state() {
             FIRED => true,
             LINKED => false,
-            _ => self.entry.loose_deadline() <= Instant::now(),
+            _ => self.deadline() <= Instant::now(),
         }
     }
 
@@ -131,11 +132,16 @@ impl Sleep {
                 let here = context::is_waiter_of(queue);
                 // SAFETY: the context knows, and this is the entry's future.
                 let linked = unsafe { queue.replace_waker(entry, waker, here) };
-                return if linked {
-                    Poll::Pending
-                } else {
-                    Poll::Ready(())
-                };
+                if linked {
+                    return Poll::Pending;
+                }
+                if entry.state() == FIRED {
+                    return Poll::Ready(());
+                }
+                entry.set_loose(entry.linked_deadline(queue.clock()), false);
+            }
+            (LEFT, Some(queue)) => {
+                entry.set_loose(entry.linked_deadline(queue.clock()), false);
             }
             _ => {}
         }
@@ -147,7 +153,7 @@ impl Sleep {
         let old = &mut this.queue;
         // As above.
         let waker = cx.waker().clone();
-        context::with_timers(|queue, here| {
+        let set = context::with_timers(|queue, here| {
             if queue.clock().is_younger_than(deadline) {
                 return Poll::Ready(());
             }
@@ -162,9 +168,32 @@ impl Sleep {
                 Err(waker) => waker.wake(),
             }
             Poll::Pending
-        })
-        .unwrap_or_else(|| no_timers())
+        });
+        match (set, &this.queue) {
+            (Some(poll), _) => poll,
+            (None, Some(queue)) => set_from_afar(entry, queue, deadline, cx.waker().clone()),
+            (None, None) => no_timers(),
+        }
     }
+}
+
+/// This thread has no timers of its own; the entry is set once more in the queue that it was in.
+#[cold]
+fn set_from_afar(
+    entry: Pin<&Entry>,
+    queue: &TimerRef,
+    deadline: Instant,
+    waker: Waker,
+) -> Poll<()> {
+    if deadline <= Instant::now() {
+        return Poll::Ready(());
+    }
+    // SAFETY: `false` is never wrong; the caller is the entry's future, and its drop cancels.
+    if let Err(waker) = unsafe { queue.insert(entry, deadline, waker, false) } {
+        // As above.
+        waker.wake();
+    }
+    Poll::Pending
 }
 
 #[cold]
