@@ -14,6 +14,7 @@ use super::driver;
 use crate::shim::sync::Mutex;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::thread::{self, Thread};
+use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
 const EMPTY: u32 = 0;
@@ -21,8 +22,12 @@ const PARKED: u32 = 1;
 const IN_REACTOR: u32 = 2;
 const NOTIFIED: u32 = 3;
 
+/// On a line of its own: parkers are made together, and small enough for several to share one.
 #[derive(Debug)]
-pub(super) struct Parker {
+pub(super) struct Parker(CachePadded<Word>);
+
+#[derive(Debug)]
+struct Word {
     state: AtomicU32,
     /// Changes hands with the worker, and an unpark may still look at it then.
     thread: Mutex<Option<Thread>>,
@@ -30,15 +35,15 @@ pub(super) struct Parker {
 
 impl Parker {
     pub(super) fn new() -> Parker {
-        Parker {
+        Parker(CachePadded::new(Word {
             state: AtomicU32::new(EMPTY),
             thread: Mutex::new(None),
-        }
+        }))
     }
 
     /// Names the calling thread as the one that will park here from now on.
     pub(super) fn attach(&self) {
-        *self.thread.lock() = Some(thread::current());
+        *self.0.thread.lock() = Some(thread::current());
     }
 
     /// Waits on the thread until unparked or for `timeout`. May return early. Whether it was unparked.
@@ -50,7 +55,7 @@ impl Parker {
             None => thread::park(),
             Some(timeout) => thread::park_timeout(timeout),
         }
-        self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
+        self.0.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Waits in the reactor, likewise, and serves the events that end the wait: how many, beside
@@ -64,32 +69,36 @@ impl Parker {
             return (true, 0);
         }
         let events = driver::turn(reactor, timeout);
-        (self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED, events)
+        (
+            self.0.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED,
+            events,
+        )
     }
 
     /// Consumes an unpark that came while the worker was awake. Whether there was one.
     pub(super) fn take(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == NOTIFIED
-            && self.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
+        self.0.state.load(Ordering::Relaxed) == NOTIFIED
+            && self.0.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Enters a waiting state. `false`: an unpark came first, and is consumed.
     fn begin(&self, waiting: u32) -> bool {
         let entered =
-            self.state
+            self.0
+                .state
                 .compare_exchange(EMPTY, waiting, Ordering::AcqRel, Ordering::Acquire);
         if entered.is_err() {
-            self.state.swap(EMPTY, Ordering::AcqRel);
+            self.0.state.swap(EMPTY, Ordering::AcqRel);
         }
         entered.is_ok()
     }
 
     /// Ends the wait, or the next one if there is none now. From any thread.
     pub(super) fn unpark(&self, reactor: &driver::ReactorHandle) {
-        match self.state.swap(NOTIFIED, Ordering::AcqRel) {
+        match self.0.state.swap(NOTIFIED, Ordering::AcqRel) {
             PARKED => {
                 // If the worker has another thread by now, that one is unparked for nothing.
-                if let Some(thread) = &*self.thread.lock() {
+                if let Some(thread) = &*self.0.thread.lock() {
                     thread.unpark();
                 }
             }

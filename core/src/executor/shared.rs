@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     drainer: Mutex<Option<Thread>>,
     /// What the workers that have left their loop leave behind.
     pub(super) remains: Mutex<Workers>,
-    pub(super) reactor: driver::ReactorSlot,
+    pub(super) reactor: CachePadded<driver::ReactorSlot>,
     pub(super) lookout: Arc<Lookout>,
     pub(super) watch: Watch,
     pub(super) spares: Spares,
@@ -70,7 +70,7 @@ pub(crate) type Workers = Vec<Box<Worker>>;
 pub(super) struct Remote {
     pub(super) thief: LocalThief,
     pub(super) parker: Arc<Parker>,
-    pub(super) released: Released,
+    pub(super) released: CachePadded<Released>,
     pub(super) driver: Driver,
     pub(super) front: Arc<CachePadded<Front>>,
     /// The system's number of the worker's thread, once there is one.
@@ -122,7 +122,7 @@ impl Shared {
                     thread: AtomicI32::new(0),
                     stalls: AtomicU64::new(0),
                     parker,
-                    released: Released::new(),
+                    released: CachePadded::new(Released::new()),
                     counters: CachePadded::default(),
                 })
             })
@@ -140,7 +140,7 @@ impl Shared {
             phase: AtomicU32::new(OPEN),
             drainer: Mutex::new(None),
             remains: Mutex::new(Vec::with_capacity(workers)),
-            reactor,
+            reactor: CachePadded::new(reactor),
             lookout,
             watch: Watch::new(starters.watch),
             spares: Spares::new(starters.most_spares, starters.spare),
@@ -606,3 +606,6 @@ impl fmt::Debug for SharedRef {
             .finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod layout_tests;
