@@ -21,6 +21,8 @@ usage: bench-core --runtime libruntime|tokio|tokio-unstable|smol|async-std --wor
   --size N      how many items, for the workloads that grow
   --blocks      tokio-unstable: what its users set if tasks block their worker
   --count       counts allocations and context switches instead of time
+  --batches N   how many batches --count counts (8): a cache simulator's figures for two numbers, one
+                taken from the other, are free of what starts and ends the program
   --quick       too short to mean anything";
 
 fn main() {
@@ -42,6 +44,7 @@ fn main() {
             "--size" => settings.size = value().parse().unwrap_or_else(|_| usage()),
             "--blocks" => options.blocks = true,
             "--count" => settings.count = true,
+            "--batches" => settings.batches = value().parse().unwrap_or_else(|_| usage()),
             "--quick" => settings.quick = true,
             _ => usage(),
         }

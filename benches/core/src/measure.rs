@@ -9,6 +9,8 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) quick: bool,
     pub(crate) count: bool,
+    /// How many batches are counted.
+    pub(crate) batches: usize,
     pub(crate) window_ms: u64,
     pub(crate) size: usize,
 }
@@ -19,6 +21,7 @@ impl Default for Settings {
             workers: 2,
             quick: false,
             count: false,
+            batches: 8,
             window_ms: 400,
             size: 1_000,
         }
@@ -36,7 +39,7 @@ impl Settings {
 /// The first batch warms up and does not count.
 pub(crate) fn repeat(settings: &Settings, operations: usize, mut batch: impl FnMut()) {
     if settings.count {
-        return count(operations, batch);
+        return count(settings.batches, operations, batch);
     }
     batch();
     let mut times = Vec::new();
@@ -59,26 +62,25 @@ pub(crate) fn repeat(settings: &Settings, operations: usize, mut batch: impl FnM
 
 /// Runs `batch` a fixed number of times and reports what one operation asked of the allocator and the scheduler, and
 /// how many operations the process did in all, for whoever traces its system calls.
-fn count(operations: usize, mut batch: impl FnMut()) {
+fn count(batches: usize, operations: usize, mut batch: impl FnMut()) {
     const WARM_UP: usize = 2;
-    const COUNTED: usize = 8;
     for _ in 0..WARM_UP {
         batch();
     }
     let switches = context_switches(Whose::Process);
     let (allocations, bytes) = allocator::count(|| {
-        for _ in 0..COUNTED {
+        for _ in 0..batches {
             batch();
         }
     });
     let switches = context_switches(Whose::Process) - switches;
-    let counted = (COUNTED * operations) as f64;
+    let counted = (batches * operations) as f64;
     report("allocations", allocations as f64 / counted, "per op");
     report("allocated", bytes as f64 / counted, "bytes per op");
     report("switches", switches as f64 / counted, "per op");
     report(
         "operations",
-        ((WARM_UP + COUNTED) * operations) as f64,
+        ((WARM_UP + batches) * operations) as f64,
         "ops",
     );
 }
