@@ -92,7 +92,7 @@ impl Bench {
 
 #[test]
 fn loom_sleep_one_worker_misses_no_work() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new(1);
         let own = bench.clone();
         let worker = thread::spawn(move || own.worker(0, 2));
@@ -104,7 +104,7 @@ fn loom_sleep_one_worker_misses_no_work() {
 
 #[test]
 fn loom_sleep_two_workers_miss_no_work() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new(2);
         let workers = [0, 1].map(|index| {
             let own = bench.clone();
@@ -120,7 +120,7 @@ fn loom_sleep_two_workers_miss_no_work() {
 /// What is within the reserve is not announced, and what comes on top of it is heard.
 #[test]
 fn loom_sleep_reserve_hides_no_other_work() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::with_reserve(2, 1);
         let workers = [0, 1].map(|index| {
             let own = bench.clone();
@@ -137,7 +137,7 @@ fn loom_sleep_reserve_hides_no_other_work() {
 
 #[test]
 fn loom_sleep_two_publishers_are_both_heard() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new(1);
         let own = bench.clone();
         let worker = thread::spawn(move || own.worker(0, 2));
@@ -151,7 +151,7 @@ fn loom_sleep_two_publishers_are_both_heard() {
 
 #[test]
 fn loom_parker_keeps_an_unpark_that_comes_first() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let parker = Arc::new(Parker::new());
         let seen = Arc::new(AtomicUsize::new(0));
         let (own, write) = (parker.clone(), seen.clone());

@@ -31,7 +31,7 @@ impl Drop for CountDrop {
 
 #[test]
 fn loom_runtime_spawned_task_runs_and_joins() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(1);
         let task = runtime.spawn(async { 7 });
         assert_eq!(block_on_thread(task).unwrap(), 7);
@@ -40,7 +40,7 @@ fn loom_runtime_spawned_task_runs_and_joins() {
 
 #[test]
 fn loom_runtime_nested_spawns_run_on_two_workers() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(2);
         let task = runtime.spawn(async { crate::spawn(async { 7 }).await.unwrap() });
         assert_eq!(block_on_thread(task).unwrap(), 7);
@@ -68,12 +68,12 @@ pub(crate) fn wake_from_outside_is_not_lost(runtime: &Runtime) {
 
 #[test]
 fn loom_runtime_wake_from_outside_is_not_lost() {
-    loom::model(|| wake_from_outside_is_not_lost(&runtime(1)));
+    crate::shim::model(|| wake_from_outside_is_not_lost(&runtime(1)));
 }
 
 #[test]
 fn loom_runtime_task_behind_a_blocked_worker_runs() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(2);
         let done = Arc::new(AtomicUsize::new(0));
         let (wait, blocked) = (done.clone(), Arc::new(Mutex::new(None::<thread::Thread>)));
@@ -97,7 +97,7 @@ fn loom_runtime_task_behind_a_blocked_worker_runs() {
 
 #[test]
 fn loom_runtime_shutdown_drops_a_waiting_task_once() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let drops = Arc::new(AtomicUsize::new(0));
         let guard = CountDrop(drops.clone());
         let runtime = runtime(1);
@@ -113,7 +113,7 @@ fn loom_runtime_shutdown_drops_a_waiting_task_once() {
 
 #[test]
 fn loom_runtime_shutdown_races_with_a_wake() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let drops = Arc::new(AtomicUsize::new(0));
         let guard = CountDrop(drops.clone());
         let runtime = runtime(1);
@@ -141,7 +141,7 @@ fn loom_runtime_shutdown_races_with_a_wake() {
 
 #[test]
 fn loom_runtime_spawn_races_with_shutdown() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(1);
         let handle = runtime.handle().clone();
         let drops = Arc::new(AtomicUsize::new(0));
@@ -156,7 +156,7 @@ fn loom_runtime_spawn_races_with_shutdown() {
 
 #[test]
 fn loom_runtime_shutdown_with_a_drop_that_wakes() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(2);
         let first = runtime.spawn(pending::<()>());
         let second = runtime.spawn(async move { drop(first.await) });
@@ -167,7 +167,7 @@ fn loom_runtime_shutdown_with_a_drop_that_wakes() {
 
 #[test]
 fn loom_blocking_job_at_the_thread_cap_runs() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(1);
         let first = runtime.spawn_blocking(|| 1);
         let second = runtime.spawn_blocking(|| 2);
@@ -178,7 +178,7 @@ fn loom_blocking_job_at_the_thread_cap_runs() {
 
 #[test]
 fn loom_blocking_job_races_with_shutdown() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(1);
         let handle = runtime.handle().clone();
         let submitting = thread::spawn(move || handle.spawn_blocking(|| 1));
@@ -193,7 +193,7 @@ fn loom_blocking_job_races_with_shutdown() {
 
 #[test]
 fn loom_blocking_thread_has_ended_when_its_runtime_has() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let running = Arc::new(AtomicUsize::new(0));
         let (begun, ended) = (running.clone(), running.clone());
         let runtime = Builder::new()

@@ -110,10 +110,17 @@ pub(crate) mod time {
 }
 
 /// Runs a model with as many preemptions as find the races that have been found (Burckhardt et al.,
-/// ASPLOS 2010, found no more with three), unless `LOOM_MAX_PREEMPTIONS` says otherwise.
+/// ASPLOS 2010, found no more with three), or as `LOOM_MAX_PREEMPTIONS` says.
 #[cfg(test)]
 pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
+    model_within(usize::MAX, f);
+}
+
+/// As [`model`], with at most `bound` preemptions: for models whose threads do so much that with more
+/// there is no end.
+#[cfg(test)]
+pub(crate) fn model_within(bound: usize, f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).min(bound));
     builder.check(f);
 }

@@ -99,7 +99,7 @@ fn waiting(
 
 #[test]
 fn loom_task_wake_is_not_lost_and_publishes() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let drops = Arc::new(AtomicUsize::new(0));
@@ -124,7 +124,7 @@ fn loom_task_wake_is_not_lost_and_publishes() {
 
 #[test]
 fn loom_task_abort_races_with_its_run() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let drops = Arc::new(AtomicUsize::new(0));
@@ -142,7 +142,7 @@ fn loom_task_abort_races_with_its_run() {
 
 #[test]
 fn loom_task_join_races_with_completion() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let (task, handle) = new_task(async { 7 }, bench.clone(), None);
         bench.schedule(task);
@@ -154,7 +154,7 @@ fn loom_task_join_races_with_completion() {
 
 #[test]
 fn loom_task_join_handle_drop_races_with_completion() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let drops = Arc::new(AtomicUsize::new(0));
         let guard = CountDrop(drops.clone());
@@ -174,7 +174,7 @@ fn loom_task_join_handle_drop_races_with_completion() {
 
 #[test]
 fn loom_task_shutdown_races_with_a_wake() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let drops = Arc::new(AtomicUsize::new(0));
@@ -193,7 +193,7 @@ fn loom_task_shutdown_races_with_a_wake() {
 
 #[test]
 fn loom_task_join_handle_drop_races_with_a_wake() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let drops = Arc::new(AtomicUsize::new(0));
@@ -219,7 +219,7 @@ fn loom_task_join_handle_drop_races_with_a_wake() {
 
 #[test]
 fn loom_task_abort_races_with_a_wake_and_another_abort() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let bench = Bench::new();
         let (flag, slot) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let drops = Arc::new(AtomicUsize::new(0));
@@ -242,7 +242,7 @@ fn loom_task_abort_races_with_a_wake_and_another_abort() {
 
 #[test]
 fn loom_task_release_stack_keeps_every_task() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let released = Arc::new(Released::new());
         let mut owned = OwnedTasks::new(0);
         let tasks: Vec<TaskPtr> = (0..2)

@@ -16,7 +16,7 @@ use std::task::{Poll, Waker};
 
 #[test]
 fn loom_policy_lanes_lose_nothing_and_show_what_is_there() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let lanes = Arc::new(Lanes::new(2));
         let other = lanes.clone();
         let pushing = thread::spawn(move || {
@@ -39,7 +39,7 @@ fn loom_policy_lanes_lose_nothing_and_show_what_is_there() {
 
 #[test]
 fn loom_policy_item_pushed_before_the_pick_goes_before_lower_ones() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let lanes = Arc::new(Lanes::new(2));
         lanes.push(0, 4, None, "background");
         let pushed = Arc::new(AtomicUsize::new(0));
@@ -58,7 +58,7 @@ fn loom_policy_item_pushed_before_the_pick_goes_before_lower_ones() {
 #[test]
 fn loom_policy_wake_from_outside_is_not_lost() {
     for policy in [Policy::priority(), Policy::fair()] {
-        loom::model(move || wake_from_outside_is_not_lost(&runtime(policy.clone(), 1)));
+        crate::shim::model(move || wake_from_outside_is_not_lost(&runtime(policy.clone(), 1)));
     }
 }
 
@@ -68,7 +68,7 @@ fn loom_policy_nested_spawns_run_on_two_workers() {
         Policy::Priority(PriorityOptions::new().ageing(2)),
         Policy::Lifo,
     ] {
-        loom::model(move || {
+        crate::shim::model(move || {
             let runtime = runtime(policy.clone(), 2);
             let task = runtime.spawn(async {
                 let higher = task::Builder::new().priority(Priority::High);
@@ -82,7 +82,7 @@ fn loom_policy_nested_spawns_run_on_two_workers() {
 #[test]
 fn loom_policy_spawn_races_with_shutdown() {
     for policy in [Policy::priority(), Policy::fair()] {
-        loom::model(move || {
+        crate::shim::model(move || {
             let runtime = runtime(policy.clone(), 1);
             let handle = runtime.handle().clone();
             let drops = Arc::new(AtomicUsize::new(0));
@@ -98,7 +98,7 @@ fn loom_policy_spawn_races_with_shutdown() {
 
 #[test]
 fn loom_policy_last_task_of_a_group_races_with_its_handle() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let runtime = runtime(Policy::fair(), 1);
         let group = runtime.handle().group("short", 10).unwrap();
         let task = task::Builder::new()
