@@ -33,6 +33,21 @@ NOT_UNDER = {
         "no_descriptors_left_on_workers_is_told_and_survived": OWN_LIMIT,
     },
 }
+# By mode: how the library is built, as the Rust tests' are (tests/sanitize/sanitize.py). Where each
+# instruction costs as much as a hundred, and each process begins with reading what the debugger would
+# need, it has to be small and optimised; assertions stay.
+BUILD = {
+    "asan": {
+        "RUSTC_BOOTSTRAP": "1",
+        "RUSTFLAGS": "-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer --cfg libruntime_plain_alloc",
+    },
+    "valgrind": {
+        "RUSTC_BOOTSTRAP": "1",
+        "RUSTFLAGS": "--cfg libruntime_plain_alloc",
+        "CARGO_PROFILE_DEV_OPT_LEVEL": "1",
+        "CARGO_PROFILE_DEV_DEBUG": "line-tables-only",
+    },
+}
 LIMIT = {"plain": 60, "asan": 120, "valgrind": 300}
 
 
@@ -49,17 +64,12 @@ def build_library(mode, release):
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     command = ["cargo", "build", "-q", "-p", "libruntime"] + (["--release"] if release else [])
     profile = "release" if release else "debug"
-    if mode != "asan":
+    if mode == "plain":
         run(command, cwd=ROOT)
         return target / profile
-    environment = dict(
-        os.environ,
-        RUSTC_BOOTSTRAP="1",
-        RUSTFLAGS="-Zsanitizer=address -Cunsafe-allow-abi-mismatch=sanitizer --cfg libruntime_plain_alloc",
-        CARGO_TARGET_DIR=str(target / "asan"),
-    )
+    environment = dict(os.environ, **BUILD[mode], CARGO_TARGET_DIR=str(target / mode))
     run(command + ["--target", TARGET], cwd=ROOT, env=environment)
-    return target / "asan" / TARGET / profile
+    return target / mode / TARGET / profile
 
 
 def flags(mode):
@@ -113,7 +123,7 @@ def wrap(command, mode, folder, name):
     for old in logs.glob(f"{name}.*"):
         old.unlink()
     return [
-        "valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
+        "valgrind", "-q", "--vgdb=no", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
         "--show-leak-kinds=definite,indirect", "--errors-for-leak-kinds=definite,indirect",
         "--num-callers=20", f"--log-file={logs / name}.%p", *command,
     ]  # fmt: skip

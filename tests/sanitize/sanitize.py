@@ -37,7 +37,8 @@ TESTS = (
     ("-p", "libruntime-ecosystem", "--tests"),
 )
 MEMCHECK = (
-    "valgrind -q --error-exitcode=99 --fair-sched=yes --leak-check=full"
+    # Without a debugger's door, for which a process that has become another user lacks the rights.
+    "valgrind -q --vgdb=no --error-exitcode=99 --fair-sched=yes --leak-check=full"
     " --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect"
 )
 
