@@ -2,7 +2,7 @@
 
 use futures_lite::AsyncReadExt;
 use futures_lite::future::poll_once;
-use libruntime_core::metrics::Snapshot;
+use libruntime_core::metrics::{Snapshot, WorkerState};
 use libruntime_core::net::UnixStream;
 use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::task::yield_now;
@@ -261,4 +261,36 @@ fn the_reactors_calls_are_counted() {
         assert_eq!(calls(), (2, 3), "what stays open is taken out");
     };
     runtime.block_on(body).unwrap();
+}
+
+#[test]
+fn transitions_of_a_worker_add_up_to_where_it_stands() {
+    use WorkerState::*;
+    for workers in [1, 2] {
+        let runtime = runtime(workers);
+        for _ in 0..100 {
+            let task = runtime.spawn(async { yield_now().await });
+            runtime.block_on(task).unwrap().unwrap();
+        }
+        let metrics = at_rest(runtime);
+        for worker in 0..workers {
+            let sum = |counts: &dyn Fn(WorkerState, WorkerState) -> bool| -> u64 {
+                let steps = metrics.worker_transitions(worker);
+                steps.filter(|s| counts(s.0, s.1)).map(|s| s.2).sum()
+            };
+            for state in [Running, Searching, Parked, InReactor, Draining] {
+                let entered = sum(&|_, to| to == state);
+                let left = sum(&|from, _| from == state);
+                assert_eq!(entered, left, "{state:?}: {metrics:?}");
+            }
+            assert_eq!(sum(&|from, _| from == Starting), 1);
+            assert_eq!(sum(&|_, to| to == Terminated), 1);
+            assert_eq!(metrics.worker_state(worker), Terminated);
+            let waits = sum(&|_, to| matches!(to, Parked | InReactor));
+            assert_eq!(waits, metrics.worker_park_count(worker));
+            let drained = metrics.worker_transition_count(worker, Draining, Terminated);
+            assert_eq!(drained, 1);
+            assert_eq!(metrics.worker_transition_count(worker, Parked, Draining), 0);
+        }
+    }
 }

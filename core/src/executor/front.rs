@@ -3,7 +3,7 @@
 
 use super::reserve::Reserve;
 use super::slot::{Busy, Slot};
-use super::state::{Seen, StateWord};
+use super::state::{Seen, StateWord, Transitions};
 use crate::task::Notified;
 use crossbeam_utils::CachePadded;
 use std::cell::Cell;
@@ -32,6 +32,11 @@ impl Front {
             tick: self.tick.load(Ordering::Relaxed),
             state: self.state.see(),
         }
+    }
+
+    /// The changes of its state so far.
+    pub(super) fn transitions(&self) -> Transitions {
+        self.state.transitions()
     }
 
     /// The worker's poll is overdue: takes the task that it would run next, and has it put those that

@@ -37,6 +37,7 @@ pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use handover::{Starter as SpareStarter, Starters, hand_over};
 pub(crate) use policy::{FairLane, GroupKey, MAX_WEIGHT};
 pub(crate) use shared::{Shared, SharedRef};
+pub(crate) use state::Transitions;
 pub use state::WorkerState;
 pub(crate) use victims::Neighbours;
 pub(crate) use watch::Starter as WatchStarter;

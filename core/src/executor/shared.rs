@@ -269,6 +269,7 @@ impl Shared {
         };
         let stand = |remote: &CachePadded<Remote>| Stand {
             state: remote.front.see().state.state(),
+            transitions: remote.front.transitions(),
             stalls: remote.stalls.load(Ordering::Relaxed),
         };
         Snapshot {

@@ -12,7 +12,12 @@
 //! A worker tells others its state in a word that it alone writes, on slow paths only: a poll, and the
 //! step from one to the next, change nothing. The upper bits of the word count the changes, so that two
 //! looks that find the same word and the same [tick](super::front) saw the same poll.
+//!
+//! Each transition is counted for itself, in numbers that the worker alone writes as well: by a load and
+//! a store. A transition that is not drawn above is a fault of the executor's, and panics: it costs
+//! nothing beyond the look for the counter's place, which a transition that may not be has not got.
 
+use crate::shim::figures::AtomicU64;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -45,17 +50,46 @@ const STATES: [WorkerState; 7] = [
 /// The lower bits of the word are the state.
 const ONE_CHANGE: u32 = STATES.len().next_power_of_two() as u32;
 
-impl WorkerState {
-    /// Whether a worker may go from here to `next`.
-    fn allows(self, next: WorkerState) -> bool {
-        match self {
-            Starting => matches!(next, Running | Draining),
-            Running => matches!(next, Searching | Parked | InReactor | Draining),
-            Searching => matches!(next, Running | Parked | InReactor | Draining),
-            Parked | InReactor => matches!(next, Running | Searching),
-            Draining => matches!(next, Terminated),
-            Terminated => false,
-        }
+/// Each transition that a worker may make.
+const TRANSITIONS: [(WorkerState, WorkerState); 15] = [
+    (Starting, Running),
+    (Starting, Draining),
+    (Running, Searching),
+    (Running, Parked),
+    (Running, InReactor),
+    (Running, Draining),
+    (Searching, Running),
+    (Searching, Parked),
+    (Searching, InReactor),
+    (Searching, Draining),
+    (Parked, Running),
+    (Parked, Searching),
+    (InReactor, Running),
+    (InReactor, Searching),
+    (Draining, Terminated),
+];
+
+/// The place of each transition among [`TRANSITIONS`], by the numbers of the states; 255 if it may not be.
+const PLACES: [[u8; STATES.len()]; STATES.len()] = {
+    let mut places = [[u8::MAX; STATES.len()]; STATES.len()];
+    let mut n = 0;
+    while n < TRANSITIONS.len() {
+        let (from, to) = TRANSITIONS[n];
+        places[from as usize][to as usize] = n as u8;
+        n += 1;
+    }
+    places
+};
+
+/// How often a worker has made each transition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Transitions([u64; TRANSITIONS.len()]);
+
+impl Transitions {
+    /// Each transition that a worker may make, with its count.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (WorkerState, WorkerState, u64)> {
+        let counted = TRANSITIONS.into_iter().zip(self.0);
+        counted.map(|((from, to), count)| (from, to, count))
     }
 }
 
@@ -64,6 +98,14 @@ impl WorkerState {
 pub(super) struct IllegalTransition {
     from: WorkerState,
     to: WorkerState,
+}
+
+impl IllegalTransition {
+    #[cold]
+    #[inline(never)]
+    fn panic(self) -> ! {
+        panic!("{self}")
+    }
 }
 
 impl fmt::Display for IllegalTransition {
@@ -89,33 +131,50 @@ impl Seen {
 /// One worker's state, which it alone changes. Nothing is published through it: it is for those who
 /// look.
 #[derive(Debug)]
-pub(super) struct StateWord(AtomicU32);
+pub(super) struct StateWord {
+    word: AtomicU32,
+    /// Elsewhere, so that the word stays beside what else is read of a worker.
+    counts: Box<[AtomicU64; TRANSITIONS.len()]>,
+}
 
 impl StateWord {
     pub(super) fn new() -> StateWord {
-        StateWord(AtomicU32::new(Starting as u32))
+        StateWord {
+            word: AtomicU32::new(Starting as u32),
+            counts: Box::new([const { AtomicU64::new(0) }; TRANSITIONS.len()]),
+        }
     }
 
     pub(super) fn see(&self) -> Seen {
-        Seen(self.0.load(Ordering::Relaxed))
+        Seen(self.word.load(Ordering::Relaxed))
+    }
+
+    /// The transitions so far. The last one may be counted already, and not seen yet.
+    pub(super) fn transitions(&self) -> Transitions {
+        Transitions(std::array::from_fn(|n| {
+            self.counts[n].load(Ordering::Relaxed)
+        }))
     }
 
     fn go(&self, to: WorkerState) -> Result<(), IllegalTransition> {
         let seen = self.see();
         let from = seen.state();
-        if !from.allows(to) {
+        let place = PLACES[from as usize][to as usize];
+        let Some(count) = self.counts.get(usize::from(place)) else {
             return Err(IllegalTransition { from, to });
-        }
+        };
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let changes = (seen.0 / ONE_CHANGE).wrapping_add(1);
         let next = changes.wrapping_mul(ONE_CHANGE) + to as u32;
-        self.0.store(next, Ordering::Relaxed);
+        self.word.store(next, Ordering::Relaxed);
         Ok(())
     }
 
-    /// The worker's own code makes no illegal step; if it does, a debug build says so.
+    /// The worker's own code makes no illegal step.
     fn must_go(&self, to: WorkerState) {
-        let gone = self.go(to);
-        debug_assert!(gone.is_ok(), "{}", gone.unwrap_err());
+        if let Err(error) = self.go(to) {
+            error.panic();
+        }
     }
 
     /// The worker's life begins.
@@ -171,7 +230,8 @@ mod tests {
         ];
         for (from, allowed) in drawn {
             for to in STATES {
-                let word = StateWord(AtomicU32::new(from as u32));
+                let word = StateWord::new();
+                word.word.store(from as u32, Ordering::Relaxed);
                 if allowed.contains(&to) {
                     assert_eq!(word.go(to), Ok(()));
                     assert_eq!(word.see().state(), to);
@@ -197,8 +257,41 @@ mod tests {
 
     #[test]
     fn the_count_of_changes_may_wrap() {
-        let word = StateWord(AtomicU32::new(u32::MAX / ONE_CHANGE * ONE_CHANGE + 1));
+        let word = StateWord::new();
+        let last = u32::MAX / ONE_CHANGE * ONE_CHANGE + Running as u32;
+        word.word.store(last, Ordering::Relaxed);
         word.park(false);
         assert_eq!(word.see().state(), Parked);
+    }
+
+    #[test]
+    #[should_panic(expected = "a worker can not go from Parked to Draining")]
+    fn a_step_that_is_not_drawn_ends_the_worker_with_its_name() {
+        let word = StateWord::new();
+        word.start();
+        word.park(false);
+        word.drain();
+    }
+
+    #[test]
+    fn each_transition_is_counted_for_itself() {
+        let word = StateWord::new();
+        word.start();
+        for _ in 0..3 {
+            word.search();
+            word.park(true);
+            word.wake(true);
+            word.found();
+        }
+        assert_eq!(word.go(Starting).map_err(|error| error.to), Err(Starting));
+        let counted = |from, to| match (from, to) {
+            (Starting, Running) => 1,
+            (Running, Searching) | (Searching, InReactor) => 3,
+            (InReactor, Searching) | (Searching, Running) => 3,
+            _ => 0,
+        };
+        for (from, to, count) in word.transitions().iter() {
+            assert_eq!(count, counted(from, to), "{from:?} to {to:?}");
+        }
     }
 }

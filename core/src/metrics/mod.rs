@@ -20,7 +20,7 @@
 //! Queue depths, threads and the time awake are read when the snapshot is taken.
 
 use crate::blocking::ClassMetrics;
-use crate::executor::Figures;
+use crate::executor::{Figures, Transitions};
 pub use crate::executor::WorkerState;
 use crate::reactor::Calls;
 use std::time::Duration;
@@ -46,6 +46,7 @@ pub struct Snapshot {
 #[derive(Clone, Debug)]
 pub(crate) struct Stand {
     pub(crate) state: WorkerState,
+    pub(crate) transitions: Transitions,
     pub(crate) stalls: u64,
 }
 
@@ -114,6 +115,34 @@ impl Snapshot {
     /// As [`Snapshot::worker_local_queue_depth`].
     pub fn worker_state(&self, worker: usize) -> WorkerState {
         self.stands[worker].state
+    }
+
+    /// How often the worker has gone from one state to another, for each transition that there is. As
+    /// of now, not as of the worker's last wait; a transition that is just being made may be missing.
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_transitions(
+        &self,
+        worker: usize,
+    ) -> impl Iterator<Item = (WorkerState, WorkerState, u64)> {
+        self.stands[worker].transitions.iter()
+    }
+
+    /// How often the worker has gone from `from` to `to`: zero for what is not among
+    /// [`worker_transitions`](Snapshot::worker_transitions).
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_transition_count(
+        &self,
+        worker: usize,
+        from: WorkerState,
+        to: WorkerState,
+    ) -> u64 {
+        self.worker_transitions(worker)
+            .find(|step| (step.0, step.1) == (from, to))
+            .map_or(0, |step| step.2)
     }
 
     /// Polls of the worker that were found to hold up others: see
