@@ -137,7 +137,14 @@ impl BusyClock {
         BusyClock(Instant::now())
     }
 
-    fn at(self, now: Instant) -> u64 {
+    /// The time by this clock.
+    #[inline]
+    pub(super) fn now(self) -> u64 {
+        self.at(crate::shim::time::now())
+    }
+
+    #[inline]
+    pub(super) fn at(self, now: Instant) -> u64 {
         // 63 bits of nanoseconds last 292 years.
         now.saturating_duration_since(self.0).as_nanos() as u64
     }

@@ -4,6 +4,7 @@ use super::handover::Seat;
 use super::pace::EVENT_INTERVAL;
 use super::policy::{Ageing, Ordered, Pick, Service};
 use super::shared::Shared;
+use super::timing::Timing;
 use super::worker::Worker;
 use crate::runtime::{Policy, PriorityOptions};
 use crate::shim::time::now;
@@ -54,19 +55,29 @@ impl Worker {
         worker: *const Worker,
         shared: &Shared,
         queue: &Ordered,
+        timing: Option<&Timing>,
     ) -> bool {
         while !shared.is_closed() {
             // SAFETY: the seat is kept. The reference does not outlast the call.
             let Some(pick) = (unsafe { (*worker).begin_turn_ordered(queue) }) else {
                 continue;
             };
+            // The picks of the others may have held this one up: its time is not the poll's.
+            let began = timing.map(|timing| {
+                let now = shared.clock.now();
+                timing.begin_poll(now, pick.task.ready_at());
+                now
+            });
             // SAFETY: as above.
             if !unsafe { seat.run(pick.task) } {
                 // A poll that blocks elsewhere keeps no worker busy: its group pays what was expected.
                 return false;
             }
             // SAFETY: as above.
-            unsafe { (*worker).end_turn_ordered(queue, pick.service) };
+            let ended = unsafe { (*worker).end_turn_ordered(queue, pick.service) };
+            if let (Some(timing), Some(began)) = (timing, began) {
+                timing.end_poll(began, shared.clock.at(ended));
+            }
         }
         true
     }
@@ -102,12 +113,14 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn end_turn_ordered(&self, queue: &Ordered, service: Option<Service>) {
-        let began = self.course.now.replace(now());
+    fn end_turn_ordered(&self, queue: &Ordered, service: Option<Service>) -> Instant {
+        let now = now();
+        let began = self.course.now.replace(now);
         if let Some(service) = service {
-            let took = self.course.now.get().saturating_duration_since(began);
+            let took = now.saturating_duration_since(began);
             queue.charge(service, took.as_nanos() as u64);
         }
+        now
     }
 
     /// Queues a task that was woken, spawned or rescheduled on this thread.

@@ -9,6 +9,7 @@ use super::lookout::Lookout;
 use super::parker::Parker;
 use super::policy::{FairLane, Ordered};
 use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
+use super::timing::{Measured, Timing};
 use super::victims::Neighbours;
 use super::watch::Watch;
 use super::worker::{self, Worker};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     refs: CachePadded<AtomicUsize>,
     pub(super) foreign: CachePadded<Foreign>,
     pub(super) clock: BusyClock,
+    /// Tasks are stamped when they become ready: see [`super::timing`].
+    pub(super) stamps: bool,
     pub(super) idle: Idle,
     pub(super) injector: CachePadded<Injector>,
     /// Where ready tasks are instead of in the workers' queues and the injector, under a policy that
@@ -63,6 +66,14 @@ pub(crate) struct Shared {
     pub(super) memory: CachePadded<Pool>,
 }
 
+/// How workers choose what they run, and what they measure of it.
+pub(crate) struct Plan<'a> {
+    pub(crate) policy: &'a Policy,
+    /// See [`Shared::neighbours`].
+    pub(crate) neighbours: Option<Neighbours>,
+    pub(crate) measured: Measured,
+}
+
 /// Workers that no thread runs at the moment.
 pub(crate) type Workers = Vec<Box<Worker>>;
 
@@ -77,6 +88,8 @@ pub(super) struct Remote {
     pub(super) thread: AtomicI32,
     /// Polls that the watch found overdue.
     pub(super) stalls: AtomicU64,
+    /// `None`: nothing is measured.
+    pub(super) timing: Option<Box<Timing>>,
     pub(super) counters: CachePadded<Published>,
 }
 
@@ -96,13 +109,17 @@ impl Shared {
     /// Makes the common ground, and the workers to run on it.
     pub(crate) fn with_workers(
         workers: usize,
-        policy: &Policy,
+        plan: Plan<'_>,
         blocking: Arc<blocking::Pool>,
         memory: Pool,
         hooks: ParkHooks,
         starters: Starters,
-        neighbours: Option<Neighbours>,
     ) -> std::io::Result<(SharedRef, Workers)> {
+        let Plan {
+            policy,
+            neighbours,
+            measured,
+        } = plan;
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let newest_first = *policy == Policy::Lifo;
         let watched = starters.watch.is_some();
@@ -121,6 +138,7 @@ impl Shared {
                     front: front.shown(),
                     thread: AtomicI32::new(0),
                     stalls: AtomicU64::new(0),
+                    timing: Timing::new(measured),
                     parker,
                     released: CachePadded::new(Released::new()),
                     counters: CachePadded::default(),
@@ -131,6 +149,7 @@ impl Shared {
             refs: CachePadded::new(AtomicUsize::new(1)),
             foreign: CachePadded::default(),
             clock: BusyClock::new(),
+            stamps: measured.schedule_latency,
             idle: Idle::new(workers),
             injector: CachePadded::new(InjectQueue::new()),
             ordered: Ordered::new(policy, workers),
@@ -271,6 +290,11 @@ impl Shared {
             state: remote.front.see().state.state(),
             transitions: remote.front.transitions(),
             stalls: remote.stalls.load(Ordering::Relaxed),
+            poll_time: remote.timing.as_ref().and_then(|timing| timing.poll_time()),
+            schedule_latency: remote
+                .timing
+                .as_ref()
+                .and_then(|timing| timing.schedule_latency()),
         };
         Snapshot {
             completed_outside,
@@ -290,6 +314,32 @@ impl Shared {
         SharedRef::add_refs(self, 1);
         // SAFETY: counted just now.
         unsafe { SharedRef::adopt(self) }
+    }
+
+    /// Says of a task that is about to be queued that it is ready from now on.
+    #[inline]
+    pub(super) fn stamp(&self, task: &Notified) {
+        if self.stamps {
+            self.stamp_now(task);
+        }
+    }
+
+    #[cold]
+    fn stamp_now(&self, task: &Notified) {
+        task.stamp(self.clock.now());
+    }
+
+    /// As [`Shared::stamp`], for a task that was just made.
+    ///
+    /// # Safety
+    /// As for [`Notified::add_record`].
+    #[inline]
+    pub(super) unsafe fn stamp_new(&self, task: &Notified) {
+        if self.stamps {
+            // SAFETY: passed on from the caller.
+            unsafe { task.add_record() };
+            self.stamp_now(task);
+        }
     }
 
     /// Takes a task from a thread that is none of the workers.
@@ -336,10 +386,11 @@ impl Shared {
         }
     }
 
-    /// Queues a task that was woken in a poll that has handed its worker over.
-    #[cold]
+    /// Queues a task that was woken on a thread that is none of the workers, or in a poll that has handed
+    /// its worker over.
     #[inline(never)]
-    fn reschedule_outside(&self, task: Notified) {
+    fn schedule_outside(&self, task: Notified) {
+        self.stamp(&task);
         // The task keeps `self` alive, but only until it is queued.
         let shared = self.share();
         shared.inject(task);
@@ -440,6 +491,8 @@ impl SharedRef {
         F::Output: Send + 'static,
     {
         let (task, handle) = new_task(future, self.clone(), meta);
+        // SAFETY: it was made just now.
+        unsafe { self.stamp_new(&task) };
         self.foreign.spawn();
         if self.is_closed() {
             drop(task);
@@ -506,11 +559,7 @@ impl Schedule for SharedRef {
     fn schedule(&self, task: Notified) {
         worker::with_current(|current| match current {
             Some(worker) if worker.shared.same(self) => worker.push(task),
-            _ => {
-                // The task keeps `self` alive, but only until it is queued.
-                let shared = self.clone();
-                shared.inject(task);
-            }
+            _ => self.schedule_outside(task),
         });
     }
 
@@ -518,7 +567,7 @@ impl Schedule for SharedRef {
         worker::with_current(|current| match current {
             Some(worker) if worker.takes_back(self) => worker.push_back(task),
             Some(worker) => worker.reschedule_by_policy(task),
-            None => self.reschedule_outside(task),
+            None => self.schedule_outside(task),
         });
     }
 

@@ -14,6 +14,7 @@ use super::reserve::{self, BACKLOG};
 use super::shared::{DONE, DRAINING, Shared, SharedRef};
 use super::state::WorkerState;
 use super::sys;
+use super::timing::Timing;
 use crate::context;
 use crate::runtime::Policy;
 use crate::shim::thread;
@@ -42,6 +43,8 @@ const ORDERED: u8 = 4;
 const NEWEST_FIRST: u8 = 8;
 /// Polls are long: a woken task goes behind the others, where another worker may take it. See [`Pace`].
 const LONG_POLLS: u8 = 16;
+/// Tasks are stamped when they become ready. See [`super::timing`].
+const STAMPED: u8 = 32;
 /// References to the common ground that a worker takes from the count, or gives back, at once.
 pub(super) const BANK: usize = 64;
 /// Tasks of others' lists that a thread completes before it has sleepers unlink theirs.
@@ -141,16 +144,18 @@ impl Worker {
         front: OwnFront,
         policy: &Policy,
     ) -> Worker {
-        let detour = match policy {
-            Policy::Fifo => 0,
-            Policy::Lifo => NEWEST_FIRST,
-            Policy::Priority(_) | Policy::Fair(_) => ORDERED,
-        };
+        let stamped = if shared.stamps { STAMPED } else { 0 };
+        let detour = stamped
+            | match policy {
+                Policy::Fifo => 0,
+                Policy::Lifo => NEWEST_FIRST,
+                Policy::Priority(_) | Policy::Fair(_) => ORDERED,
+            };
         Worker {
             busy: Busy::new(shared.clock),
             magazines: Magazines::new(&shared.memory),
             takes_back: match policy {
-                Policy::Fifo => shared.address(),
+                Policy::Fifo if !shared.stamps => shared.address(),
                 _ => 0,
             },
             shared,
@@ -216,9 +221,15 @@ impl Worker {
             let _shown = seat.show();
             // SAFETY: the seat is kept, or the loop has ended.
             let kept = unsafe {
-                match &shared.ordered {
-                    None => Worker::take_turns(&seat, worker, shared),
-                    Some(ordered) => Worker::take_turns_ordered(&seat, worker, shared, ordered),
+                match (&shared.ordered, &remote.timing) {
+                    (None, None) => Worker::take_turns(&seat, worker, shared),
+                    (None, Some(timing)) => {
+                        Worker::take_turns_measured(&seat, worker, shared, timing)
+                    }
+                    (Some(ordered), timing) => {
+                        let timing = timing.as_deref();
+                        Worker::take_turns_ordered(&seat, worker, shared, ordered, timing)
+                    }
                 }
             };
             if !kept {
@@ -263,6 +274,34 @@ impl Worker {
         true
     }
 
+    /// As [`Worker::take_turns`], with a look at the clock before and after each poll. A poll that hands the
+    /// worker over is not measured: whoever runs it has no part in it any more.
+    ///
+    /// # Safety
+    /// As there.
+    #[cold]
+    unsafe fn take_turns_measured(
+        seat: &Seat,
+        worker: *const Worker,
+        shared: &Shared,
+        timing: &Timing,
+    ) -> bool {
+        while !shared.is_closed() {
+            // SAFETY: the seat is kept. The reference does not outlast the call.
+            let Some(task) = (unsafe { (*worker).begin_turn() }) else {
+                continue;
+            };
+            let began = shared.clock.now();
+            timing.begin_poll(began, task.ready_at());
+            // SAFETY: the seat is kept.
+            if !unsafe { seat.run(task) } {
+                return false;
+            }
+            timing.end_poll(began, shared.clock.now());
+        }
+        true
+    }
+
     /// Finds a task to run, or sleeps until there may be one.
     #[inline(always)]
     fn begin_turn(&self) -> Option<Notified> {
@@ -273,7 +312,10 @@ impl Worker {
         if self.front.reserve().get() > 0 {
             self.doubt_reserve();
         }
-        let task = self.next_task(tick).or_else(|| self.search());
+        let task = match self.next_task(tick) {
+            None => self.search(),
+            task => task,
+        };
         match &task {
             Some(_) => {
                 self.end_search();
@@ -289,7 +331,8 @@ impl Worker {
         self.front.next_tick()
     }
 
-    #[inline]
+    // In each of the loops, of which but one is in use.
+    #[inline(always)]
     fn next_task(&self, tick: u32) -> Option<Notified> {
         if self.pace.injector_is_due(tick)
             && let Some(task) = self.take_injected()
@@ -311,7 +354,10 @@ impl Worker {
             return self.queue.pop();
         }
         self.lifo_streak.set(0);
-        self.queue.pop().or_else(|| self.front.take())
+        match self.queue.pop() {
+            None => self.front.take(),
+            task => task,
+        }
     }
 
     fn take_injected(&self) -> Option<Notified> {
@@ -561,7 +607,7 @@ impl Worker {
     fn measure_reserve(&self) {
         let now = (self.counters.completed.get(), self.counters.polls.get());
         let before = self.ended_before.replace(now);
-        let tasks = match self.detour.get() & !BATCHING {
+        let tasks = match self.detour.get() & !(BATCHING | STAMPED) {
             0 if self.front.is_watched() => {
                 reserve::reserve(self.pace.mean(), now.1 - before.1, now.0 - before.0)
             }
@@ -730,7 +776,7 @@ impl Worker {
         let memory = |slot| self.allocate(slot);
         let (task, handle) = new_task_in(memory, future, self.take_ref(), meta);
         self.counters.spawned.inc();
-        if let Some(other) = self.push_first(task) {
+        if let Some(other) = self.push_first::<true>(task) {
             self.publish(other);
         }
         handle
@@ -739,18 +785,24 @@ impl Worker {
     /// Queues a task that was woken on this thread.
     #[inline]
     pub(super) fn push(&self, task: Notified) {
-        if let Some(other) = self.push_first(task) {
+        if let Some(other) = self.push_first::<false>(task) {
             self.push_back(other);
         }
     }
 
-    /// Puts a task in the LIFO slot, and gives back what can not stay there.
+    /// Puts a task in the LIFO slot, and gives back what can not stay there. `NEW`: it was made just now,
+    /// and nobody else has seen it.
     #[inline(always)]
-    fn push_first(&self, task: Notified) -> Option<Notified> {
+    fn push_first<const NEW: bool>(&self, task: Notified) -> Option<Notified> {
         if self.detour.get() & !NEWEST_FIRST != 0 {
-            self.push_aside(task);
+            self.push_aside::<NEW>(task);
             return None;
         }
+        self.push_to_slot(task)
+    }
+
+    #[inline(always)]
+    fn push_to_slot(&self, task: Notified) -> Option<Notified> {
         match self.front.replace(task) {
             Ok(other) => other,
             Err(task) => {
@@ -760,11 +812,29 @@ impl Worker {
         }
     }
 
+    /// Queues a task all the way: nothing is given back, so that the plain path has nothing to keep.
     #[inline(never)]
-    fn push_aside(&self, task: Notified) {
-        if self.detour.get() & ORDERED != 0 {
+    fn push_aside<const NEW: bool>(&self, task: Notified) {
+        let detour = self.detour.get();
+        if detour & STAMPED != 0 {
+            if NEW {
+                // SAFETY: by what `NEW` says.
+                unsafe { self.shared.stamp_new(&task) };
+            } else {
+                self.shared.stamp(&task);
+            }
+            if detour & !(STAMPED | NEWEST_FIRST) == 0 {
+                match self.push_to_slot(task) {
+                    Some(other) if NEW => self.publish(other),
+                    Some(other) => self.push_back(other),
+                    None => {}
+                }
+                return;
+            }
+        }
+        if detour & ORDERED != 0 {
             self.push_ordered(task);
-        } else if self.is_batching() {
+        } else if detour & BATCHING != 0 {
             self.queue.push(task);
         } else {
             self.publish(task);
@@ -779,13 +849,16 @@ impl Worker {
     }
 
     /// Queues a task that was woken while it was polled, under the policies that do not put it in
-    /// the worker's queue.
+    /// the worker's queue, and where it is stamped.
     #[cold]
     pub(super) fn reschedule_by_policy(&self, task: Notified) {
+        self.shared.stamp(&task);
         if self.detour.get() & ORDERED != 0 {
             self.push_ordered(task);
-        } else {
+        } else if self.detour.get() & NEWEST_FIRST != 0 {
             self.shared.inject(task);
+        } else {
+            self.push_back(task);
         }
     }
 
@@ -1017,14 +1090,16 @@ fn drain(shared: &Shared, workers: &[Box<Worker>]) {
 mod costs;
 #[cfg(all(test, not(loom)))]
 mod reserve_tests;
+#[cfg(all(test, not(loom)))]
+mod timing_tests;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::blocking::{Pool, Settings};
-    use crate::executor::Neighbours;
     use crate::executor::handover::Starters;
     use crate::executor::shared::Workers;
+    use crate::executor::{Measured, Neighbours, Plan};
     use crate::task::memory::Pool as Memory;
     use crate::task::new_task;
     use crate::thread::{ParkHooks as Hooks, ThreadOptions};
@@ -1043,11 +1118,24 @@ mod tests {
 
     /// Workers on those nodes of memory, which no thread runs.
     fn awake_on(nodes: &[usize]) -> (SharedRef, Workers) {
+        awake_with(nodes, &Policy::Fifo, Measured::default())
+    }
+
+    pub(super) fn awake_with(
+        nodes: &[usize],
+        policy: &Policy,
+        measured: Measured,
+    ) -> (SharedRef, Workers) {
         let options = ThreadOptions::plain();
         let pool = Pool::new(options, Settings::default());
+        let plan = Plan {
+            policy,
+            neighbours: Neighbours::new(nodes),
+            measured,
+        };
         Shared::with_workers(
             nodes.len(),
-            &Policy::Fifo,
+            plan,
             pool,
             Memory::new(1 << 20),
             Hooks::default(),
@@ -1056,7 +1144,6 @@ mod tests {
                 spare: Box::new(|_, _| Err(std::io::Error::other("no threads here"))),
                 most_spares: 0,
             },
-            Neighbours::new(nodes),
         )
         .unwrap()
     }

@@ -17,12 +17,17 @@
 //! be of different moments: a total may be short of a task that one has spawned and count what
 //! another did after. Of a runtime at rest every figure is exact.
 //!
-//! Queue depths, threads and the time awake are read when the snapshot is taken.
+//! Queue depths, threads, states and their transitions, histograms and the time awake are read when the
+//! snapshot is taken.
+
+mod histogram;
 
 use crate::blocking::ClassMetrics;
-use crate::executor::{Figures, Transitions};
 pub use crate::executor::WorkerState;
+use crate::executor::{Figures, Transitions};
 use crate::reactor::Calls;
+pub(crate) use histogram::Recorder;
+pub use histogram::{Bucket, Histogram};
 use std::time::Duration;
 
 /// A runtime's figures, as [`Handle::metrics`](crate::runtime::Handle::metrics) has read them.
@@ -48,6 +53,8 @@ pub(crate) struct Stand {
     pub(crate) state: WorkerState,
     pub(crate) transitions: Transitions,
     pub(crate) stalls: u64,
+    pub(crate) poll_time: Option<Histogram>,
+    pub(crate) schedule_latency: Option<Histogram>,
 }
 
 /// The state of the threads for blocking jobs.
@@ -162,6 +169,44 @@ impl Snapshot {
         self.hand_overs
     }
 
+    /// How long the polls of the worker took, each from its beginning to its end, if the runtime
+    /// [measures](crate::runtime::Builder::poll_time_histogram) that.
+    ///
+    /// Each run of a task counts as a poll here, as in
+    /// [`worker_poll_count`](Snapshot::worker_poll_count), also one that only drops the future of a task
+    /// that was aborted. A poll that has handed its worker over, in
+    /// [`block_in_place`](crate::task::block_in_place), is missing: it holds up no worker.
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_poll_time_histogram(&self, worker: usize) -> Option<&Histogram> {
+        self.stands[worker].poll_time.as_ref()
+    }
+
+    /// How long tasks that the worker polled had been ready before, if the runtime
+    /// [measures](crate::runtime::Builder::schedule_latency_histogram) that: from the spawn or the wake
+    /// that made the task ready, or, if it was woken while it was polled, from the end of that poll, to the
+    /// beginning of the next, wherever the task was meanwhile. A task that is woken again while it is ready
+    /// has been so since the first time.
+    ///
+    /// # Panics
+    /// As [`Snapshot::worker_local_queue_depth`].
+    pub fn worker_schedule_latency_histogram(&self, worker: usize) -> Option<&Histogram> {
+        self.stands[worker].schedule_latency.as_ref()
+    }
+
+    /// [`worker_poll_time_histogram`](Snapshot::worker_poll_time_histogram) of all workers together.
+    pub fn poll_time_histogram(&self) -> Option<Histogram> {
+        merged(self.stands.iter().map(|stand| stand.poll_time.as_ref()))
+    }
+
+    /// [`worker_schedule_latency_histogram`](Snapshot::worker_schedule_latency_histogram) of all workers
+    /// together.
+    pub fn schedule_latency_histogram(&self) -> Option<Histogram> {
+        let stands = self.stands.iter();
+        merged(stands.map(|stand| stand.schedule_latency.as_ref()))
+    }
+
     /// Threads of the blocking pool.
     pub fn num_blocking_threads(&self) -> usize {
         self.blocking.threads
@@ -211,4 +256,13 @@ impl Snapshot {
     fn total(&self, figure: impl Fn(&Figures) -> u64) -> u64 {
         self.workers.iter().map(figure).sum()
     }
+}
+
+/// All in one. `None`: they are off.
+fn merged<'a>(parts: impl Iterator<Item = Option<&'a Histogram>>) -> Option<Histogram> {
+    parts.fold(None, |all, part| {
+        let mut all = all.unwrap_or_default();
+        all.merge(part?);
+        Some(all)
+    })
 }

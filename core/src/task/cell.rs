@@ -16,7 +16,8 @@
 //! - `join_waker`: while `JOIN_WAKER` is clear the `JoinHandle` alone. While it is set both may
 //!   read; the task clears it after it has woken. If the handle is gone then the waker stays until
 //!   the cell is freed.
-//! - `id` and `meta`: everybody may read them; nobody writes.
+//! - `id` and `meta`: everybody may read them; nobody writes, but for whoever has made the task and has
+//!   not yet shown it to anybody.
 //! - `links.prev` and `links.next`: the thread that owns the list the task is linked in, or, once
 //!   the task is complete and elsewhere, whoever pushes it on that list's stack of releases.
 

@@ -141,6 +141,33 @@ impl Notified {
             .map(|meta| &**meta)
     }
 
+    /// Gives the task a record, if it has none, for [`stamp`](Notified::stamp).
+    ///
+    /// # Safety
+    /// The caller has just made the task, and nobody else has seen it.
+    #[inline]
+    pub(crate) unsafe fn add_record(&self) {
+        // SAFETY: the task is the caller's alone.
+        let record = unsafe { &mut (*self.0.as_ptr()).meta };
+        if record.is_none() {
+            *record = Some(Meta::default().always());
+        }
+    }
+
+    /// Says when the task became ready, if it has a record.
+    #[inline]
+    pub(crate) fn stamp(&self, nanos: u64) {
+        if let Some(meta) = self.meta() {
+            meta.ready_at.set(nanos);
+        }
+    }
+
+    /// When the task became ready, if that was said.
+    #[inline]
+    pub(crate) fn ready_at(&self) -> Option<u64> {
+        self.meta()?.ready_at.get()
+    }
+
     /// The task: good for as long as its holder knows it to be alive.
     #[inline]
     pub(crate) fn as_ptr(&self) -> TaskPtr {
