@@ -27,12 +27,16 @@ const EVENT_PERIOD: Duration = Duration::from_micros(100);
 ///
 /// They are taken for long if they were so in [`LONG_TO_BEGIN`] intervals one after the other: one may be
 /// the system's, which ran somebody else. Many short tasks between long polls hide these from the mean; so
-/// it stays at that until polls were not long for [`LONG_LOOKS`] looks, and if they are once in the
-/// next few polls, of which three in four may come from the slot, that is enough.
-const LONG: Duration = Duration::from_micros(10);
-const LONG_AGAIN: Duration = Duration::from_micros(6);
+/// it stays at that until polls were not long for [`LONG_LOOKS`] looks. Then the slot is used again, but
+/// for [`DOUBTED_LOOKS`] looks, which come soon, one interval of long polls is enough: whatever makes them may
+/// have to wait in the queue first.
+///
+/// With the slot three polls in four may be long and one short, for polls of a third more than this.
+const LONG: Duration = Duration::from_micros(6);
 const LONG_TO_BEGIN: u32 = 8;
 const LONG_LOOKS: u32 = 64;
+const DOUBTED_LOOKS: u32 = 32;
+const DOUBTED_INTERVAL: u32 = 8;
 
 /// Whether polls are [`LONG`].
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +45,8 @@ enum Long {
     Not { seen: u32 },
     /// They were some looks ago, and so many are left.
     Since { left: u32 },
-    /// They were until the last look, as far as one could see.
-    Tried,
+    /// They were not, as far as one could see; so many looks are left to be sure.
+    Doubted { left: u32 },
 }
 
 impl Long {
@@ -51,13 +55,13 @@ impl Long {
         let long = nanos >= LONG.as_nanos() as u64;
         match self {
             Long::Not { seen } if long && seen + 1 < LONG_TO_BEGIN => Long::Not { seen: seen + 1 },
-            Long::Tried if nanos >= LONG_AGAIN.as_nanos() as u64 => {
-                Long::Since { left: LONG_LOOKS }
-            }
             _ if long => Long::Since { left: LONG_LOOKS },
-            Long::Since { left: 1 } => Long::Tried,
+            Long::Since { left: 1 } => Long::Doubted {
+                left: DOUBTED_LOOKS,
+            },
             Long::Since { left } => Long::Since { left: left - 1 },
-            Long::Not { .. } | Long::Tried => Long::Not { seen: 0 },
+            Long::Doubted { left: left @ 2.. } => Long::Doubted { left: left - 1 },
+            Long::Not { .. } | Long::Doubted { .. } => Long::Not { seen: 0 },
         }
     }
 }
@@ -132,7 +136,7 @@ impl Pace {
             self.injector_mask
                 .set(interval(INJECTOR_PERIOD, mean, INJECTOR_LEAST, INJECTOR_INTERVAL) - 1);
             let events = match self.long.get() {
-                Long::Tried => EVENT_LEAST,
+                Long::Doubted { .. } => DOUBTED_INTERVAL,
                 _ => interval(EVENT_PERIOD, mean, EVENT_LEAST, EVENT_INTERVAL),
             };
             self.event_mask.set(events - 1);
@@ -213,26 +217,37 @@ mod tests {
         assert!(look_after(&pace, 8, 50_000));
     }
 
-    #[test]
-    fn short_polls_between_long_ones_hide_them_for_a_few_polls() {
+    /// Short polls until they are not taken for long any more.
+    fn doubted() -> Pace {
         let (pace, long) = used_to(15_000);
         assert!(long);
         for _ in 1..LONG_LOOKS {
             assert!(look_after(&pace, 64, 300));
         }
         assert!(!look_after(&pace, 64, 300));
-        assert_eq!(intervals(&pace).1, EVENT_LEAST);
-        assert!(look_after(&pace, 4, 7_500));
+        pace
+    }
+
+    #[test]
+    fn long_polls_that_short_ones_hid_are_soon_found() {
+        for short in 0..DOUBTED_LOOKS {
+            let pace = doubted();
+            for _ in 0..short {
+                assert_eq!(intervals(&pace).1, DOUBTED_INTERVAL);
+                assert!(!look_after(&pace, DOUBTED_INTERVAL.into(), 300));
+            }
+            assert!(look_after(&pace, DOUBTED_INTERVAL.into(), 7_500));
+        }
     }
 
     #[test]
     fn polls_that_became_short_are_short_again() {
-        let (pace, _) = used_to(15_000);
-        for _ in 0..LONG_LOOKS {
-            look_after(&pace, 64, 300);
+        let pace = doubted();
+        for _ in 0..DOUBTED_LOOKS {
+            assert!(!look_after(&pace, DOUBTED_INTERVAL.into(), 300));
         }
-        assert!(!look_after(&pace, 4, 300));
         assert!(!look_after(&pace, 64, 7_500));
+        assert_eq!(intervals(&pace).1, 16, "by the mean alone");
     }
 
     #[test]
