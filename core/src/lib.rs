@@ -36,6 +36,8 @@ pub mod topology;
 mod pages {
     #[doc = include_str!("../../docs/rust.md")]
     mod rust {}
+    #[doc = include_str!("../../docs/metrics.md")]
+    mod metrics {}
     #[doc = include_str!("../../docs/policies.md")]
     mod policies {}
 }

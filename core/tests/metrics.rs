@@ -8,7 +8,7 @@ use libruntime_core::runtime::{Builder, Runtime};
 use libruntime_core::task::yield_now;
 use std::future::pending;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 fn runtime(workers: usize) -> Runtime {
     Builder::new().worker_threads(workers).build().unwrap()
@@ -291,6 +291,62 @@ fn transitions_of_a_worker_add_up_to_where_it_stands() {
             let drained = metrics.worker_transition_count(worker, Draining, Terminated);
             assert_eq!(drained, 1);
             assert_eq!(metrics.worker_transition_count(worker, Parked, Draining), 0);
+        }
+    }
+}
+
+#[test]
+fn uptime_goes_on_between_two_snapshots() {
+    let began = SystemTime::now();
+    let runtime = runtime(1);
+    let first = runtime.metrics();
+    let patience = Instant::now() + Duration::from_secs(20);
+    let mut second = runtime.metrics();
+    while second.uptime() == first.uptime() {
+        assert!(Instant::now() < patience);
+        second = runtime.metrics();
+    }
+    assert!(second.uptime() > first.uptime());
+    assert_eq!(first.started_at(), second.started_at());
+    assert!(first.started_at() >= began);
+    assert!(second.taken_at() >= first.started_at());
+}
+
+#[test]
+fn histograms_that_are_off_are_not_exported() {
+    let runtime = runtime(1);
+    assert!(!runtime.metrics().to_prometheus().contains("poll_time"));
+    assert!(!runtime.metrics().to_otlp_json(&[]).contains("histogram"));
+}
+
+#[test]
+fn classes_of_one_name_are_exported_as_one() {
+    let mut builder = Builder::new();
+    builder.worker_threads(1);
+    builder.add_blocking_class("twins", 2);
+    builder.add_blocking_class("twins", 3);
+    let page = builder.build().unwrap().metrics().to_prometheus();
+    let lines = page
+        .lines()
+        .filter(|line| line.contains("limit{class=\"twins\"}"));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines, ["libruntime_blocking_limit{class=\"twins\"} 5"]);
+}
+
+#[test]
+fn every_counter_of_a_worker_is_exported_with_its_figure() {
+    let runtime = runtime(2);
+    runtime
+        .block_on(runtime.spawn(async { yield_now().await }))
+        .unwrap()
+        .unwrap();
+    let metrics = at_rest(runtime);
+    let page = metrics.to_prometheus();
+    for worker in 0..2 {
+        for (name, figure) in metrics.worker_counters(worker) {
+            let name = name.trim_end_matches("_count");
+            let line = format!("\nlibruntime_{name}_total{{worker=\"{worker}\"}} {figure}\n");
+            assert!(page.contains(&line), "{line} is not in {page}");
         }
     }
 }

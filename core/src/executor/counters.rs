@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Declares the counters: the name in the worker, that of the public method, and its documentation.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident => $method:ident;)*) => {
+    ($($(#[doc = $help:literal])* $name:ident => $method:ident;)*) => {
         /// The counters as the worker keeps them.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
@@ -61,11 +61,16 @@ macro_rules! counters {
         /// If `worker` is not below [`num_workers`](Snapshot::num_workers).
         impl Snapshot {
             $(
-                $(#[$doc])*
+                $(#[doc = $help])*
                 pub fn $method(&self, worker: usize) -> u64 {
                     self.workers[worker].$name
                 }
             )*
+
+            /// What [`worker_counters`](Snapshot::worker_counters) are, in its order: their names, and
+            /// what is said of them.
+            pub(crate) const WORKER_COUNTERS: &[(&str, &str)] =
+                &[$((stringify!($method), concat!($($help),*)),)*];
 
             /// Every counter's name and its figure, for exporters. The names are those of the
             /// methods.

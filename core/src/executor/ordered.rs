@@ -76,7 +76,7 @@ impl Worker {
             // SAFETY: as above.
             let ended = unsafe { (*worker).end_turn_ordered(queue, pick.service) };
             if let (Some(timing), Some(began)) = (timing, began) {
-                timing.end_poll(began, shared.clock.at(ended));
+                timing.end_poll(began, || shared.clock.at(ended));
             }
         }
         true

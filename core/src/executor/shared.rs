@@ -29,6 +29,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64};
+use std::time::SystemTime;
 
 /// The common ground of one runtime's workers.
 pub(crate) struct Shared {
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     refs: CachePadded<AtomicUsize>,
     pub(super) foreign: CachePadded<Foreign>,
     pub(super) clock: BusyClock,
+    /// Where that begins, for people.
+    started: SystemTime,
     /// Tasks are stamped when they become ready: see [`super::timing`].
     pub(super) stamps: bool,
     pub(super) idle: Idle,
@@ -149,6 +152,7 @@ impl Shared {
             refs: CachePadded::new(AtomicUsize::new(1)),
             foreign: CachePadded::default(),
             clock: BusyClock::new(),
+            started: SystemTime::now(),
             stamps: measured.schedule_latency,
             idle: Idle::new(workers),
             injector: CachePadded::new(InjectQueue::new()),
@@ -297,6 +301,10 @@ impl Shared {
                 .and_then(|timing| timing.schedule_latency()),
         };
         Snapshot {
+            started: self.started,
+            // A clock that was set back has seen no runtime begin later than now.
+            taken: SystemTime::now().max(self.started),
+            uptime: self.clock.now(),
             completed_outside,
             workers: self.remotes.iter().enumerate().map(figures).collect(),
             stands: self.remotes.iter().map(stand).collect(),

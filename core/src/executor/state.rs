@@ -43,12 +43,16 @@ pub enum WorkerState {
 
 use WorkerState::{Draining, InReactor, Parked, Running, Searching, Starting, Terminated};
 
-/// In the order of their numbers.
-const STATES: [WorkerState; 7] = [
-    Starting, Running, Searching, Parked, InReactor, Draining, Terminated,
-];
+const STATES: [WorkerState; 7] = WorkerState::ALL;
 /// The lower bits of the word are the state.
 const ONE_CHANGE: u32 = STATES.len().next_power_of_two() as u32;
+
+impl WorkerState {
+    /// In the order of their numbers.
+    pub(crate) const ALL: [WorkerState; 7] = [
+        Starting, Running, Searching, Parked, InReactor, Draining, Terminated,
+    ];
+}
 
 /// Each transition that a worker may make.
 const TRANSITIONS: [(WorkerState, WorkerState); 15] = [

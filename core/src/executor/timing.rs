@@ -52,10 +52,11 @@ impl Timing {
         }
     }
 
+    /// The poll that began then has ended. The time is asked for if it is wanted.
     #[inline]
-    pub(super) fn end_poll(&self, began: u64, now: u64) {
+    pub(super) fn end_poll(&self, began: u64, now: impl FnOnce() -> u64) {
         if let Some(polls) = &self.polls {
-            polls.record(now.saturating_sub(began));
+            polls.record(now().saturating_sub(began));
         }
     }
 

@@ -274,7 +274,7 @@ impl Worker {
         true
     }
 
-    /// As [`Worker::take_turns`], with a look at the clock before and after each poll. A poll that hands the
+    /// As [`Worker::take_turns`], with looks at the clock around each poll. A poll that hands the
     /// worker over is not measured: whoever runs it has no part in it any more.
     ///
     /// # Safety
@@ -297,7 +297,7 @@ impl Worker {
             if !unsafe { seat.run(task) } {
                 return false;
             }
-            timing.end_poll(began, shared.clock.now());
+            timing.end_poll(began, || shared.clock.now());
         }
         true
     }

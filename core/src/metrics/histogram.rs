@@ -194,6 +194,15 @@ impl Histogram {
             count: *count,
         })
     }
+
+    /// The counts by powers of two: how many are no longer than so many nanoseconds and longer than the
+    /// power before. What is longer than the last one is not among them.
+    pub(super) fn powers(&self) -> impl Iterator<Item = (u64, u64)> {
+        let first = (1 << LEAST, self.buckets[0]);
+        let powers = self.buckets[1..BUCKETS - 1].chunks(1 << PARTS);
+        let powers = powers.map(|parts| parts.iter().sum());
+        std::iter::once(first).chain((LEAST + 1..).map(|power| 1 << power).zip(powers))
+    }
 }
 
 impl Default for Histogram {
@@ -309,6 +318,23 @@ mod tests {
         let mut merged = Histogram::new();
         parts.iter().for_each(|part| merged.merge(&of(part)));
         assert_eq!(merged, of(&parts.concat()));
+    }
+
+    #[test]
+    fn powers_of_two_hold_what_is_no_longer_than_they_are() {
+        let mut random = fastrand::Rng::with_seed(4);
+        let mut values: Vec<u64> = (0..1_000).map(|_| any(&mut random)).collect();
+        values.extend([64, 65, 128, 129, 1 << MOST, (1 << MOST) + 1]);
+        let histogram = of(&values);
+        let mut so_far = 0;
+        let mut last = 0;
+        for (bound, count) in histogram.powers() {
+            so_far += count;
+            let naive = values.iter().filter(|nanos| **nanos <= bound).count();
+            assert_eq!(so_far, naive as u64, "up to {bound}");
+            last = bound;
+        }
+        assert_eq!(last, 1 << MOST);
     }
 
     #[test]

@@ -20,7 +20,10 @@
 //! Queue depths, threads, states and their transitions, histograms and the time awake are read when the
 //! snapshot is taken.
 
+mod export;
 mod histogram;
+mod otlp;
+mod prometheus;
 
 use crate::blocking::ClassMetrics;
 pub use crate::executor::WorkerState;
@@ -28,7 +31,7 @@ use crate::executor::{Figures, Transitions};
 use crate::reactor::Calls;
 pub(crate) use histogram::Recorder;
 pub use histogram::{Bucket, Histogram};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A runtime's figures, as [`Handle::metrics`](crate::runtime::Handle::metrics) has read them.
 ///
@@ -36,6 +39,10 @@ use std::time::Duration;
 /// fall.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
+    pub(crate) started: SystemTime,
+    pub(crate) taken: SystemTime,
+    /// Nanoseconds.
+    pub(crate) uptime: u64,
     pub(crate) workers: Box<[Figures]>,
     pub(crate) stands: Box<[Stand]>,
     pub(crate) hand_overs: u64,
@@ -66,6 +73,23 @@ pub(crate) struct Blocking {
 }
 
 impl Snapshot {
+    /// When the runtime was made, by the system's clock.
+    pub fn started_at(&self) -> SystemTime {
+        self.started
+    }
+
+    /// When this snapshot was taken, by the system's clock, which may be set: what lies between two
+    /// snapshots is better told by [`uptime`](Snapshot::uptime).
+    pub fn taken_at(&self) -> SystemTime {
+        self.taken
+    }
+
+    /// The time from the making of the runtime to that of the snapshot, by a clock that goes on evenly.
+    /// What counters have grown by between two snapshots, divided by what this has, is a rate.
+    pub fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.uptime)
+    }
+
     /// How many workers the runtime has.
     pub fn num_workers(&self) -> usize {
         self.workers.len()

@@ -216,9 +216,9 @@ impl Builder {
     /// Whether the runtime keeps a histogram of how long tasks are ready before they are polled, for
     /// [`Snapshot::schedule_latency_histogram`]. Off by default: then it costs nothing.
     ///
-    /// It takes a look at the clock for each time that a task becomes ready, and those of
-    /// [`poll_time_histogram`](Self::poll_time_histogram) whether that is on or not; a record of 56 bytes
-    /// for each task, if it has none for its options; and 2.2 KB for each worker.
+    /// It takes a look at the clock for each time that a task becomes ready, and one for each poll, which
+    /// [`poll_time_histogram`](Self::poll_time_histogram) needs too; a record of 64 bytes for each task, if
+    /// it has none for its options; and 2.2 KB for each worker.
     ///
     /// [`Snapshot::schedule_latency_histogram`]: crate::metrics::Snapshot::schedule_latency_histogram
     pub fn schedule_latency_histogram(&mut self, measure: bool) -> &mut Builder {
