@@ -30,6 +30,7 @@ pub mod task;
 mod thread;
 pub mod time;
 pub mod topology;
+pub mod tune;
 
 /// The examples of the pages for users of this crate, run as tests.
 #[cfg(doctest)]

@@ -12,6 +12,8 @@ const SLEEPERS: u64 = SEARCHER - 1;
 #[derive(Debug)]
 pub(super) struct Idle {
     groups: Box<[CachePadded<AtomicU64>]>,
+    /// Who sleeps [aside](super::crew), by group and bit as above.
+    aside: Box<[AtomicU64]>,
     workers: usize,
 }
 
@@ -32,6 +34,7 @@ impl Idle {
             groups: (0..groups)
                 .map(|_| CachePadded::new(AtomicU64::new(0)))
                 .collect(),
+            aside: (0..groups).map(|_| AtomicU64::new(0)).collect(),
             workers,
         }
     }
@@ -144,13 +147,33 @@ impl Idle {
         }
     }
 
-    /// Whether every worker sleeps, none of them claimed.
+    /// Whether every worker sleeps, none of them claimed. Those aside count as asleep.
     pub(super) fn all_asleep(&self) -> bool {
         self.groups.iter().enumerate().all(|(group, word)| {
             let members = (self.workers - group * GROUP).min(GROUP) as u32;
             let now = word.load(Ordering::SeqCst);
-            now < SEARCHER && now.count_ones() == members
+            if now >= SEARCHER {
+                return false;
+            }
+            let awake = members - now.count_ones();
+            awake == 0 || {
+                let aside = self.aside[group].load(Ordering::SeqCst);
+                (now | aside).count_ones() == members
+            }
         })
+    }
+
+    /// `worker` sleeps aside from now on: it is awake and does not search, as far as the word goes.
+    pub(super) fn step_aside(&self, worker: usize) {
+        let (_, bit) = self.group(worker);
+        self.aside[worker / GROUP].fetch_or(bit, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// `worker` is awake.
+    pub(super) fn come_back(&self, worker: usize) {
+        let (_, bit) = self.group(worker);
+        self.aside[worker / GROUP].fetch_and(!bit, Ordering::SeqCst);
     }
 
     /// For whoever has given something up that one of the sleepers is to have: chooses one if all
@@ -167,7 +190,8 @@ impl Idle {
     /// Whether `worker` sleeps, and nobody has claimed it.
     pub(super) fn is_asleep(&self, worker: usize) -> bool {
         let (word, bit) = self.group(worker);
-        word.load(Ordering::Relaxed) & bit != 0
+        let aside = &self.aside[worker / GROUP];
+        (word.load(Ordering::Relaxed) | aside.load(Ordering::Relaxed)) & bit != 0
     }
 
     /// `worker` is awake. `true`: it was claimed, and is counted as searching.
@@ -186,10 +210,13 @@ impl Idle {
 
     /// How many workers sleep. A figure for observers: it may be old.
     pub(super) fn sleepers(&self) -> usize {
-        let count = |word: &CachePadded<AtomicU64>| {
-            (word.load(Ordering::Relaxed) & SLEEPERS).count_ones() as usize
-        };
-        self.groups.iter().map(count).sum()
+        let groups = self.groups.iter().zip(&self.aside);
+        groups
+            .map(|(word, aside)| {
+                let asleep = word.load(Ordering::Relaxed) & SLEEPERS;
+                (asleep | aside.load(Ordering::Relaxed)).count_ones() as usize
+            })
+            .sum()
     }
 }
 
@@ -266,6 +293,21 @@ mod tests {
         assert!(idle.all_asleep());
         assert!(idle.claim_sleeper(49).is_some());
         assert!(!idle.all_asleep());
+    }
+
+    #[test]
+    fn worker_aside_is_asleep_but_nobody_claims_it() {
+        let idle = Idle::new(2);
+        idle.step_aside(1);
+        assert_eq!(idle.claim_sleeper(0), None);
+        assert!(idle.is_asleep(1) && !idle.all_asleep());
+        assert_eq!(idle.sleep(0, false), Sleep::LookFirst);
+        assert!(idle.all_asleep());
+        assert_eq!(idle.sleepers(), 2);
+        assert_eq!(idle.claim_if_all_sleep(), Some(0));
+        assert!(!idle.all_asleep(), "worker 0 is searching");
+        idle.come_back(1);
+        assert!(!idle.is_asleep(1));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod arming;
 mod counters;
+mod crew;
 mod driver;
 #[cfg(all(test, not(loom)))]
 mod fairness_tests;
@@ -13,6 +14,8 @@ mod handover;
 mod idle;
 mod linger;
 mod lookout;
+#[cfg(all(test, loom))]
+mod loom_crew;
 #[cfg(all(test, loom))]
 mod loom_queue;
 #[cfg(all(test, loom))]
@@ -33,6 +36,7 @@ mod watch;
 mod worker;
 
 pub(crate) use counters::Figures;
+pub(crate) use crew::{WorkerTimes, are_delays_told};
 #[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use handover::{Starter as SpareStarter, Starters, hand_over};

@@ -1,6 +1,7 @@
 //! What the workers of one runtime share, and the counted pointer to it.
 
 use super::counters::{BusyClock, Foreign, Published};
+use super::crew::Crew;
 use super::driver::{self, Driver, ReactorHandle};
 use super::front::{Front, OwnFront};
 use super::handover::{Spares, Starters};
@@ -22,6 +23,7 @@ use crate::shim::thread::Thread;
 use crate::task::memory::{Block, Pool, Slot};
 use crate::task::{JoinHandle, Notified, Record, Released, Schedule, TaskPtr, new_task, owner_of};
 use crate::thread::ParkHooks;
+use crate::tune::Tuner;
 use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::future::Future;
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     /// Tasks are stamped when they become ready: see [`super::timing`].
     pub(super) stamps: bool,
     pub(super) idle: Idle,
+    pub(super) crew: Crew,
+    pub(crate) tuner: Tuner,
     pub(super) injector: CachePadded<Injector>,
     /// Where ready tasks are instead of in the workers' queues and the injector, under a policy that
     /// has an order of its own.
@@ -155,6 +159,8 @@ impl Shared {
             started: SystemTime::now(),
             stamps: measured.schedule_latency,
             idle: Idle::new(workers),
+            crew: Crew::new(workers),
+            tuner: Tuner::new(),
             injector: CachePadded::new(InjectQueue::new()),
             ordered: Ordered::new(policy, workers),
             remotes,

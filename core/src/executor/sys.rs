@@ -56,6 +56,16 @@ mod linux {
         stat.get(name_end + 2).map(|&state| state != b'R')
     }
 
+    /// For how long a thread has run, and for how long it could have and had no processor.
+    pub(in super::super) fn processor_times(thread: i32) -> Option<(Duration, Duration)> {
+        let mut file = std::fs::File::open(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+        let mut stat = [0; 64];
+        let length = file.read(&mut stat).ok()?;
+        let mut words = std::str::from_utf8(&stat[..length]).ok()?.split(' ');
+        let mut nanos = || words.next()?.parse().ok().map(Duration::from_nanos);
+        Some((nanos()?, nanos()?))
+    }
+
     fn cpu_time(thread: i32) -> Option<Duration> {
         // The kernel's numbering of clocks: a thread's own, by its scheduler.
         const PER_THREAD_SCHEDULED: libc::clockid_t = 4 | 2;
@@ -90,6 +100,10 @@ mod portable {
         None
     }
 
+    pub(in super::super) fn processor_times(_: i32) -> Option<(Duration, Duration)> {
+        None
+    }
+
     #[derive(Debug, Default)]
     pub(in super::super) struct ThreadTime;
 
@@ -108,6 +122,19 @@ mod tests {
     use std::sync::{Arc, mpsc};
     use std::thread;
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn time_that_a_thread_ran_is_told() {
+        let told = || processor_times(thread_id());
+        let Some((before, _)) = told() else {
+            // Not every system that runs programs for Linux has the file.
+            return;
+        };
+        while told().expect("told before").0 <= before {
+            std::hint::black_box(told());
+        }
+        assert_eq!(processor_times(i32::MAX), None);
+    }
 
     #[test]
     fn a_thread_that_blocks_is_to_blame_at_once_and_one_that_runs_after_a_while() {

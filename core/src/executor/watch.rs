@@ -253,6 +253,7 @@ impl Rounds {
             self.stalled_at = None;
             shared.lookout.set_eager(false);
         }
+        shared.tuner.look(shared, now, self.stalled_at.is_some());
         let asleep = shared.idle.all_asleep();
         self.quiet = asleep && !changed && self.stalled_at.is_none();
         let manned = stalls && self.man_reactor(shared);

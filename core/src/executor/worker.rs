@@ -127,7 +127,7 @@ pub(crate) struct Worker {
 }
 
 /// How a wait went.
-struct Waited {
+pub(super) struct Waited {
     /// When it ended.
     now: Instant,
     /// It was for timers as well.
@@ -250,7 +250,7 @@ impl Worker {
         self.index
     }
 
-    fn remote(&self) -> &super::shared::Remote {
+    pub(super) fn remote(&self) -> &super::shared::Remote {
         &self.shared.remotes[self.index]
     }
 
@@ -444,26 +444,39 @@ impl Worker {
         self.shared.watch.arm(&self.shared);
     }
 
-    /// Waits for work.
+    /// Waits for work, or stays aside until it is let in.
     #[cold]
     pub(super) fn sleep(&self) {
-        let hooks = &self.shared.hooks;
-        // Before the sleep is announced: what this wakes is in the queue by then.
-        self.batch(|| {
-            self.reap();
-            thread_hooks::call(&hooks.park);
-        });
+        if self.shared.crew.is_beyond(self.index) {
+            self.stay_aside();
+            return;
+        }
+        self.prepare_to_wait();
         self.wait();
-        thread_hooks::call(&hooks.unpark);
+        thread_hooks::call(&self.shared.hooks.unpark);
     }
 
-    fn wait(&self) {
+    /// Before a wait is announced: what this wakes is in the queue by then.
+    pub(super) fn prepare_to_wait(&self) {
+        self.batch(|| {
+            self.reap();
+            thread_hooks::call(&self.shared.hooks.park);
+        });
+    }
+
+    /// Counts the turns before a wait. Returns the tick at which it begins.
+    pub(super) fn close_turns(&self) -> u32 {
         let tick = self.front.tick();
         self.count_polls(tick.wrapping_sub(1));
         self.counted_turns.set(tick);
+        self.turn_began.set(None);
+        tick
+    }
+
+    fn wait(&self) {
+        let tick = self.close_turns();
         let searching = self.searching.replace(false);
         self.claimed.set(false);
-        self.turn_began.set(None);
         let idle = &self.shared.idle;
         if idle.sleep(self.index, searching) == Sleep::LookFirst && self.shared.has_work_to_spare()
         {
@@ -476,11 +489,18 @@ impl Worker {
             }
             return;
         }
-        let Waited {
+        let waited = self.park(true);
+        let claimed = idle.wake(self.index);
+        self.resume(tick, &waited, claimed);
+    }
+
+    /// Goes on after a wait that began at `tick`. `claimed`: somebody woke it to search.
+    pub(super) fn resume(&self, tick: u32, waited: &Waited, claimed: bool) {
+        let &Waited {
             now,
             own_timers,
             unparked,
-        } = self.park();
+        } = waited;
         self.busy.wake(now, &self.remote().counters);
         self.pace.begin(now, self.counters.polls.get());
         if !unparked {
@@ -488,7 +508,6 @@ impl Worker {
             self.front.skip_to(tick);
             self.counted_turns.set(tick);
         }
-        let claimed = idle.wake(self.index);
         self.searching.set(claimed);
         self.claimed.set(claimed);
         self.front.state().wake(claimed);
@@ -504,11 +523,11 @@ impl Worker {
         }
     }
 
-    /// Waits in the reactor if nobody else does, else on the thread.
-    fn park(&self) -> Waited {
+    /// Waits in the reactor if it may and nobody else does, else on the thread.
+    pub(super) fn park(&self, may_in_reactor: bool) -> Waited {
         let shared = &*self.shared;
         let remote = self.remote();
-        let mut reactor = shared.reactor.try_lock();
+        let mut reactor = may_in_reactor.then(|| shared.reactor.try_lock()).flatten();
         self.front.state().park(reactor.is_some());
         if reactor.is_some() {
             shared.lookout.enter(self.index);
@@ -692,6 +711,20 @@ impl Worker {
         self.share();
         self.counters.publish(&self.remote().counters);
         self.magazines.publish(&self.shared.memory);
+        if self.shared.crew.is_beyond(self.index) {
+            self.stay_aside();
+        }
+    }
+
+    /// Puts what this worker would run where the others find it.
+    pub(super) fn give_tasks_up(&self) {
+        self.front.reserve().set(0);
+        while let Some(task) = self.front.take().or_else(|| self.queue.pop()) {
+            self.shared.injector.push(task);
+        }
+        if self.shared.has_work_to_spare() {
+            self.shared.notify(self.index);
+        }
     }
 
     /// Announces what the own queue holds beyond the next task, or all of it if the next task may

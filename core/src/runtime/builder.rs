@@ -10,6 +10,7 @@ use crate::executor::{Measured, Plan, Shared, SpareStarter, Starters, WatchStart
 use crate::task::memory;
 use crate::thread::{Hook, ParkHooks, ThreadOptions, wake_on_time};
 use crate::topology::unpinned;
+use crate::tune::Obstacle;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub struct Builder {
     task_memory: usize,
     stall_watch: bool,
     measured: Measured,
+    tuner: bool,
     park_hooks: ParkHooks,
 }
 
@@ -56,6 +58,7 @@ impl Builder {
             // A model has no time to pass.
             stall_watch: !cfg!(loom),
             measured: Measured::default(),
+            tuner: false,
             park_hooks: ParkHooks::default(),
         }
     }
@@ -226,17 +229,29 @@ impl Builder {
         self
     }
 
+    /// Whether a [tuner](crate::tune) changes how many workers take part while the runtime runs; none does
+    /// unless this is set. It can be turned on and off later: see
+    /// [`Handle::set_tuner`](crate::runtime::Handle::set_tuner).
+    ///
+    /// It is part of the [watch for stalls](Self::stall_watch), without which there is none, and there is none
+    /// for workers that are [pinned](Self::affinity). With one worker it has nothing to do.
+    pub fn tuner(&mut self, tuner: bool) -> &mut Builder {
+        self.tuner = tuner;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
-    /// `InvalidInput` if a setting is out of range or names a processor that can not be used,
-    /// `Unsupported` if workers are to be pinned where the system can not; else what the system says
+    /// `InvalidInput` if a setting is out of range, names a processor that can not be used, or asks for a
+    /// tuner where there can be none; `Unsupported` if workers are to be pinned where the system can not,
+    /// or tuned where it does not tell what they need; else what the system says
     /// when it gives no descriptor for the reactor, or no thread. Threads already started have ended
     /// then.
     pub fn build(&self) -> io::Result<Runtime> {
         let workers = match self.workers {
             Some(workers) => workers,
-            None => unpinned(std::thread::available_parallelism).map_or(1, usize::from),
+            None => processors(),
         };
         if workers > Self::MAX_WORKERS {
             return Err(invalid(format!(
@@ -266,6 +281,10 @@ impl Builder {
             start
         });
         let most_spares = if placement.is_pinned() { 0 } else { workers };
+        let obstacle = Obstacle::find(workers, self.stall_watch, placement.is_pinned());
+        if self.tuner {
+            Obstacle::check(obstacle)?;
+        }
         let neighbours = placement.neighbours.take();
         let placement = Arc::new(placement);
         let spare = {
@@ -302,6 +321,7 @@ impl Builder {
             self.park_hooks.clone(),
             starters,
         )?;
+        shared.tuner.begin(self.tuner, obstacle);
         let runtime = Runtime {
             handle: Handle::new(shared),
             threads: threads.clone(),
@@ -375,6 +395,11 @@ impl Builder {
     }
 }
 
+/// Processors that this process may use.
+fn processors() -> usize {
+    unpinned(std::thread::available_parallelism).map_or(1, usize::from)
+}
+
 fn take<T>(slot: &std::sync::Mutex<Option<T>>) -> Option<T> {
     slot.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -400,6 +425,7 @@ impl fmt::Debug for Builder {
             .field("blocking", &self.blocking)
             .field("thread_stack_size", &self.stack_size)
             .field("stall_watch", &self.stall_watch)
+            .field("tuner", &self.tuner)
             .finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@ use crate::context;
 use crate::executor::SharedRef;
 use crate::metrics::Snapshot;
 use crate::task::JoinHandle;
+use crate::tune::Tuning;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -108,6 +109,22 @@ impl Handle {
     pub fn group(&self, name: impl Into<Arc<str>>, weight: u32) -> io::Result<Group> {
         check_weight(weight)?;
         Ok(Group::new(name.into(), weight, self.0.fair_lane()))
+    }
+
+    /// Turns the runtime's [tuner](crate::tune) on or off. Off: all workers take part again, at once.
+    ///
+    /// From any thread. It takes a lock that is held for microseconds.
+    ///
+    /// # Errors
+    /// Of turning it on, as [`Builder::build`](super::Builder::build) with a tuner: `InvalidInput` or
+    /// `Unsupported`.
+    pub fn set_tuner(&self, on: bool) -> io::Result<()> {
+        self.0.tuner.set(&self.0, on)
+    }
+
+    /// How the runtime's [tuner](crate::tune) stands, and what it has done. Likewise from any thread.
+    pub fn tuning(&self) -> Tuning {
+        self.0.tuner.report(&self.0)
     }
 
     /// Whether the runtime has been shut down, or is about to be: what is spawned is cancelled.

@@ -1,0 +1,135 @@
+//! The crew: how many workers take part, and what those beyond do. The protocol is in the README.
+
+use super::shared::Shared;
+use super::sys;
+use super::worker::Worker;
+use crate::shim::sync::atomic::{AtomicUsize, Ordering};
+use crate::thread as thread_hooks;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How many of a runtime's workers take part: those with the lowest numbers. Others stay aside.
+#[derive(Debug)]
+pub(super) struct Crew(AtomicUsize);
+
+impl Crew {
+    pub(super) fn new(workers: usize) -> Crew {
+        Crew(AtomicUsize::new(workers))
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether `worker` is to stay aside. It may be old; whoever changes it unparks the workers that it
+    /// concerns.
+    #[inline]
+    pub(super) fn is_beyond(&self, worker: usize) -> bool {
+        worker >= self.size()
+    }
+
+    /// Sets how many take part, at least one. Returns whose place changed: the caller unparks them.
+    #[must_use]
+    pub(super) fn set(&self, size: usize) -> std::ops::Range<usize> {
+        let size = size.max(1);
+        // What is read after the unpark is this or later: a parker's word carries it over.
+        let before = self.0.swap(size, Ordering::Relaxed);
+        before.min(size)..before.max(size)
+    }
+}
+
+impl Shared {
+    /// How many workers take part.
+    pub(crate) fn active_workers(&self) -> usize {
+        self.crew.size()
+    }
+
+    /// Has so many workers take part, at least one and all at most.
+    pub(crate) fn set_active_workers(&self, workers: usize) {
+        for worker in self.crew.set(workers.min(self.remotes.len())) {
+            self.unpark(worker);
+        }
+    }
+
+    pub(crate) fn num_workers(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// Tasks that wait in queues.
+    pub(crate) fn queued(&self) -> usize {
+        let figures = self.metrics();
+        let own = |worker| figures.worker_local_queue_depth(worker);
+        figures.global_queue_depth() + (0..self.remotes.len()).map(own).sum::<usize>()
+    }
+
+    /// What each worker that takes part has used so far.
+    pub(crate) fn worker_times(&self) -> Vec<WorkerTimes> {
+        let times = |remote: &super::shared::Remote| {
+            let thread = remote.thread.load(Relaxed);
+            let awake = remote.counters.read(&self.clock, 0).busy;
+            let (thread, ran, delayed) = match sys::processor_times(thread) {
+                Some((ran, delayed)) => (thread, ran, delayed),
+                None => (0, Duration::ZERO, Duration::ZERO),
+            };
+            WorkerTimes {
+                thread,
+                ran,
+                delayed,
+                awake,
+            }
+        };
+        let active = self.remotes.iter().take(self.active_workers());
+        active.map(|remote| times(remote)).collect()
+    }
+}
+
+impl Worker {
+    /// Takes no part until it is let in again, or the runtime is closed.
+    #[cold]
+    pub(super) fn stay_aside(&self) {
+        let shared = &*self.shared;
+        while shared.crew.is_beyond(self.index()) && !shared.is_closed() {
+            self.end_search();
+            self.prepare_to_wait();
+            self.give_tasks_up();
+            let tick = self.close_turns();
+            shared.idle.step_aside(self.index());
+            if let Some(sleeper) = shared.idle.claim_if_all_sleep() {
+                shared.unpark(sleeper);
+            }
+            let waited = self.park(false);
+            shared.idle.come_back(self.index());
+            self.resume(tick, &waited, false);
+            thread_hooks::call(&shared.hooks.unpark);
+        }
+    }
+}
+
+/// Whether the system tells how long a thread waited for a processor.
+pub(crate) fn are_delays_told() -> bool {
+    sys::processor_times(sys::thread_id()).is_some()
+}
+
+/// What a worker has used so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerTimes {
+    /// Which thread this is of. 0: none has begun, or the system does not tell.
+    thread: i32,
+    pub(crate) ran: Duration,
+    /// Able to run, and without a processor.
+    pub(crate) delayed: Duration,
+    /// Not waiting for work.
+    pub(crate) awake: Duration,
+}
+
+impl WorkerTimes {
+    /// What it used since `before`. `None` if there is no telling.
+    pub(crate) fn since(&self, before: &WorkerTimes) -> Option<WorkerTimes> {
+        (self.thread != 0 && self.thread == before.thread).then(|| WorkerTimes {
+            thread: self.thread,
+            ran: self.ran.saturating_sub(before.ran),
+            delayed: self.delayed.saturating_sub(before.delayed),
+            awake: self.awake.saturating_sub(before.awake),
+        })
+    }
+}
