@@ -1,7 +1,21 @@
-//! The tuner, from outside.
+//! The tuner and the profiles, from outside.
 
-use libruntime_core::runtime::{Affinity, Builder};
+use libruntime_core::blocking::Class;
+use libruntime_core::runtime::{Affinity, Builder, Runtime};
+use libruntime_core::tune::Profile;
 use std::io::ErrorKind;
+use std::thread::available_parallelism;
+
+fn limit_of_general_jobs(runtime: &Runtime) -> usize {
+    runtime.metrics().blocking_classes()[0].limit
+}
+
+/// What the builder's methods make of it.
+fn built(set: impl Fn(&mut Builder) -> &mut Builder) -> Runtime {
+    set(Builder::new().worker_threads(1).max_blocking_threads(64))
+        .build()
+        .unwrap()
+}
 
 #[test]
 fn tuner_where_there_can_be_none_is_refused() {
@@ -46,4 +60,49 @@ fn tuner_is_off_until_it_is_turned_on() {
         assert!(!handle.tuning().on);
         assert!(handle.tuning().decisions.is_empty());
     }
+}
+
+#[test]
+fn profile_for_computing_lets_no_more_jobs_run_than_there_are_processors() {
+    let processors = available_parallelism().unwrap().get();
+    let computing = built(|builder| builder.profile(Profile::Cpu));
+    assert_eq!(limit_of_general_jobs(&computing), processors.min(64));
+    for profile in [Profile::Io, Profile::Mixed, Profile::default()] {
+        let other = built(|builder| builder.profile(Profile::Cpu).profile(profile));
+        assert_eq!(limit_of_general_jobs(&other), 64, "{profile:?}");
+    }
+}
+
+#[test]
+fn what_is_set_after_a_profile_wins() {
+    let runtime = built(|builder| {
+        builder
+            .profile(Profile::Cpu)
+            .blocking_class_limit(Class::GENERAL, 7)
+    });
+    assert_eq!(limit_of_general_jobs(&runtime), 7);
+}
+
+/// Bytes kept for tasks after a crowd of them has gone.
+fn kept_after_a_crowd(set: impl Fn(&mut Builder) -> &mut Builder) -> usize {
+    let runtime = built(set);
+    let crowd: Vec<_> = (0..60_000).map(|_| runtime.spawn(async {})).collect();
+    runtime
+        .block_on(async {
+            for task in crowd {
+                task.await.unwrap();
+            }
+        })
+        .unwrap();
+    runtime.metrics().task_memory_bytes()
+}
+
+#[test]
+fn profile_for_io_keeps_the_memory_of_a_crowd() {
+    let mixed = kept_after_a_crowd(|builder| builder.profile(Profile::Mixed));
+    let io = kept_after_a_crowd(|builder| builder.profile(Profile::Io));
+    let by_hand =
+        kept_after_a_crowd(|builder| builder.profile(Profile::Io).keep_task_memory(1 << 20));
+    assert!(io > 2 * mixed, "{io} bytes and {mixed}");
+    assert!(by_hand <= mixed, "{by_hand} bytes and {mixed}");
 }

@@ -10,7 +10,7 @@ use crate::executor::{Measured, Plan, Shared, SpareStarter, Starters, WatchStart
 use crate::task::memory;
 use crate::thread::{Hook, ParkHooks, ThreadOptions, wake_on_time};
 use crate::topology::unpinned;
-use crate::tune::Obstacle;
+use crate::tune::{self, Obstacle, Profile};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -61,6 +61,21 @@ impl Builder {
             tuner: false,
             park_hooks: ParkHooks::default(),
         }
+    }
+
+    /// Sets what is measured to help with a kind of work: [`Profile`] has the table. What is set after
+    /// this, of the same settings, wins.
+    pub fn profile(&mut self, profile: Profile) -> &mut Builder {
+        self.task_memory = match profile {
+            Profile::Io => tune::CROWDS,
+            Profile::Cpu | Profile::Mixed => memory::KEEP,
+        };
+        let general = &mut self.blocking.classes[Class::GENERAL.index()];
+        general.limit = match profile {
+            Profile::Cpu => Some(processors()),
+            Profile::Io | Profile::Mixed => None,
+        };
+        self
     }
 
     /// How many workers; 0 stands for one for each core that this process may use.

@@ -1,6 +1,6 @@
-//! A tuner, which changes a setting while the runtime runs.
+//! Settings for kinds of work, and a tuner that changes one while the runtime runs.
 //!
-//! A *tuner* watches a runtime (monitor), finds out what
+//! A [`Profile`] sets a builder for a kind of work. A *tuner* watches a runtime (monitor), finds out what
 //! would suit it better (recommend) and changes that (apply): how many of its workers take part. It is off
 //! unless [`Builder::tuner`](crate::runtime::Builder::tuner) or
 //! [`Handle::set_tuner`](crate::runtime::Handle::set_tuner) turns it on. The intervals at which workers look at
@@ -24,8 +24,10 @@
 //!
 //! ```
 //! use libruntime_core::runtime::Builder;
+//! use libruntime_core::tune::Profile;
 //!
 //! let runtime = Builder::new()
+//!     .profile(Profile::Io)
 //!     .worker_threads(8)
 //!     .build()?;
 //! let handle = runtime.handle();
@@ -43,11 +45,14 @@
 
 mod decide;
 mod decision;
+mod profile;
 #[cfg(all(test, not(loom)))]
 mod tests;
 mod tuner;
 
 pub use decision::{Decision, Reason, Setting};
+pub(crate) use profile::CROWDS;
+pub use profile::Profile;
 pub(crate) use tuner::{Obstacle, Tuner};
 
 /// How a runtime's tuner stands, and what it did: see
