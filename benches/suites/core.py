@@ -12,7 +12,7 @@ from harness.process import can_trace
 
 from . import ROOT, Settings, locked_version, own_version, policies
 
-OURS, PEER, UNSTABLE = "libruntime", "tokio", "tokio-unstable"
+OURS, PEER, UNSTABLE, TUNED = "libruntime", "tokio", "tokio-unstable", "libruntime-tuned"
 PEERS = (PEER, UNSTABLE, "smol", "async-std")
 CANDIDATES = (OURS, *PEERS)
 BINARY = str(ROOT / "target" / "release" / "bench-core")
@@ -22,6 +22,8 @@ UNSTABLE_BINARY = str(ROOT / "target" / "tokio-unstable" / "release" / "bench-co
 WORKERS = 2
 OTHER_WORKERS = (1, 8)
 WINDOW, SHORT_WINDOW, LONG_WINDOW = 300, 150, 500
+#: With time enough for a tuner to decide, and in seconds the same before messages are counted.
+TUNED_WINDOW, TUNED_WARMUP = 1500, "1.0"
 #: Rounds of what takes long or is only shown as a ratio.
 FEW_ROUNDS = 3
 
@@ -89,6 +91,8 @@ LINES = (
     Line("idle-timers", "a million timers armed by one task", ("bytes",), rounds=FEW_ROUNDS),
     Line("burst", "300,000 tasks wait at once, then end: memory kept after it", ("kept", "peak"), rounds=FEW_ROUNDS),
 )
+#: Those that the tuner is measured with.
+TUNED_LINES = ("spawn-inside", "yield", "fork-join", "ping-pong", "channel")
 ECHOES = (1, 50, 500)
 ECHO_METRICS = ("cpu_per_message", "messages_per_s", "p50", "p99")
 CHURN = 20
@@ -146,7 +150,7 @@ def suites(settings: Settings) -> tuple[Suite, ...]:
         )
         for workers in OTHER_WORKERS
     )
-    return (main, *others, policies.suite(settings), counts(settings))
+    return (main, *others, tuned(settings), policies.suite(settings), counts(settings))
 
 
 def timed(line: Line, settings: Settings, workers: int | None = None) -> Workload:
@@ -159,6 +163,42 @@ def timed(line: Line, settings: Settings, workers: int | None = None) -> Workloa
 
     rounds = line.rounds if workers is None else FEW_ROUNDS
     return Workload(line.name, line.about, line.metrics, {c: batch(c) for c in line.candidates}, rounds)
+
+
+def tuned(settings: Settings) -> Suite:
+    """More workers than cores, as where a container has less than the machine: the tuner on against off."""
+    workers = max(OTHER_WORKERS)
+    options = {OURS: (), TUNED: ("--tuner",)}
+
+    def argv(candidate: str, workload: str, *more: str) -> tuple[str, ...]:
+        return program(OURS, settings, workload, *options[candidate], *more, workers=workers)
+
+    window = ("--window", str(TUNED_WINDOW))
+    batches = [
+        Workload(
+            line.name, line.about, line.metrics, {c: Batch(argv(c, line.name, *window)) for c in options}, FEW_ROUNDS
+        )
+        for line in LINES
+        if line.name in TUNED_LINES
+    ]
+    load = (*settings.load(500, 64), *(() if settings.quick else ("--warmup", TUNED_WARMUP)))
+    echo = Workload(
+        "echo-64B-x500",
+        "TCP echo, 64 B over 500 connections",
+        ("p99", "p50", "cpu_per_message", "messages_per_s"),
+        {c: Server(argv(c, "echo"), load) for c in options},
+        FEW_ROUNDS,
+    )
+    return Suite(
+        name="core-tuned",
+        title=f"Core with {workers} workers, tuned",
+        ours=TUNED,
+        peer=OURS,
+        versions=dict.fromkeys(options, own_version()),
+        workloads=(*batches, echo),
+        notes="The same runtime with its tuner and without.",
+        compact=True,
+    )
 
 
 def servers(settings: Settings) -> list[Workload]:

@@ -20,6 +20,7 @@ usage: bench-core --runtime libruntime|tokio|tokio-unstable|smol|async-std --wor
   --window MS   how long a batch is repeated (400)
   --size N      how many items, for the workloads that grow
   --blocks      tokio-unstable: what its users set if tasks block their worker
+  --tuner       libruntime: with its tuner
   --count       counts allocations and context switches instead of time
   --batches N   how many batches --count counts (8): a cache simulator's figures for two numbers, one
                 taken from the other, are free of what starts and ends the program
@@ -31,6 +32,7 @@ fn main() {
     let mut options = Options {
         workers: 2,
         blocks: false,
+        tuner: false,
     };
     let mut settings = Settings::default();
     let mut arguments = std::env::args().skip(1);
@@ -43,6 +45,7 @@ fn main() {
             "--window" => settings.window_ms = value().parse().unwrap_or_else(|_| usage()),
             "--size" => settings.size = value().parse().unwrap_or_else(|_| usage()),
             "--blocks" => options.blocks = true,
+            "--tuner" => options.tuner = true,
             "--count" => settings.count = true,
             "--batches" => settings.batches = value().parse().unwrap_or_else(|_| usage()),
             "--quick" => settings.quick = true,

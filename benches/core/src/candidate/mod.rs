@@ -23,6 +23,8 @@ pub(crate) struct Options {
     pub(crate) workers: usize,
     /// With what is meant for tasks that block their worker, where it is a setting: tokio's unstable ones.
     pub(crate) blocks: bool,
+    /// With the tuner that fits how many workers take part, where there is one.
+    pub(crate) tuner: bool,
 }
 
 /// A runtime, used as its users use it.

@@ -21,6 +21,7 @@ impl Candidate for Ours {
         Self(
             Builder::new()
                 .worker_threads(options.workers)
+                .tuner(options.tuner)
                 .build()
                 .expect("the runtime starts"),
         )
