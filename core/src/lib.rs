@@ -41,6 +41,8 @@ mod pages {
     mod metrics {}
     #[doc = include_str!("../../docs/policies.md")]
     mod policies {}
+    #[doc = include_str!("../../docs/tuning.md")]
+    mod tuning {}
 }
 
 use std::future::Future;
