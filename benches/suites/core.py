@@ -75,6 +75,7 @@ LINES = (
     Line("timer-cancel", "10,000 timers set and held, then dropped", compact=True),
     Line("timer-fire", "10,000 tasks asleep, due 1 us apart", ("cpu",), compact=True),
     Line("timers-million", "a million timers in one array, due over one second", ("set", "bytes", "fire", "late")),
+    Line("timers-million-by-all", "a million timers, set by all workers at once", ("set",)),
     Line("sleep-lateness", "a task sleeps 0.5 ms; how late it runs", LATE, compact=True),
     Line("blocking-jobs", "16 tasks run empty jobs on the pool for blocking, one after the other", compact=True),
     Line("blocking-burst", "a task hands 1,000 empty jobs to that pool at once", compact=True),

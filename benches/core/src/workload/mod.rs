@@ -48,6 +48,7 @@ fn table<C: Candidate>() -> Vec<(&'static str, Workload<C>)> {
         ("timer-cancel", timers::cancel),
         ("timer-fire", timers::fire),
         ("timers-million", timers::million),
+        ("timers-million-by-all", timers::million_by_all),
         ("sleep-lateness", timers::lateness),
         ("blocking-jobs", blocking::jobs),
         ("blocking-burst", blocking::burst),

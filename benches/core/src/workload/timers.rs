@@ -80,16 +80,14 @@ pub(super) fn lateness<C: Candidate>(runtime: &C, settings: &Settings) {
 /// deadlines are spread over a second; then all are awaited: the CPU time that one takes, and how
 /// long after the last deadline the last one is seen to be over.
 pub(super) fn million<C: Candidate>(runtime: &C, settings: &Settings) {
-    let count = if settings.quick { 50_000 } else { 1_000_000 };
-    let spread = Duration::from_secs(1);
+    let count = many(settings);
     // The first deadline comes when all are armed, on the slowest of the candidates.
     let lead = Duration::from_secs(if settings.quick { 1 } else { 3 });
     runtime.run_inside(async move {
         let before = resident();
         let start = Instant::now();
-        let mut sleeps = Sleeps::new(count, |number| {
-            C::sleep(lead + spread.mul_f64(number as f64 / count as f64))
-        });
+        let step = SPREAD / count as u32;
+        let mut sleeps = Sleeps::new(count, |number| C::sleep(lead + step * number as u32));
         // When the last one was made, which is the last to be due.
         let made = Instant::now();
         sleeps.arm().await;
@@ -97,10 +95,42 @@ pub(super) fn million<C: Candidate>(runtime: &C, settings: &Settings) {
         report("bytes", (resident() - before) / count as f64, "bytes");
         let cpu = cpu_time();
         sleeps.over().await;
-        let late = made.elapsed().saturating_sub(lead + spread);
+        let late = made.elapsed().saturating_sub(lead + SPREAD);
         report("fire", nanos(cpu_time() - cpu) / count as f64, "ns");
         report("late", nanos(late) / 1e6, "ms");
     });
+}
+
+/// A million sleeps, by as many tasks as there are workers: time until all are made and armed.
+pub(super) fn million_by_all<C: Candidate>(runtime: &C, settings: &Settings) {
+    let workers = settings.workers;
+    let share = many(settings) / workers;
+    let start = Instant::now();
+    runtime.run_inside(async move {
+        let setters: Vec<_> = (0..workers)
+            .map(|_| {
+                C::spawn(async move {
+                    let mut sleeps = Sleeps::new(share, |number| {
+                        C::sleep(Duration::from_secs(60) + Duration::from_micros(number as u64))
+                    });
+                    sleeps.arm().await;
+                    sleeps
+                })
+            })
+            .collect();
+        let mut all = Vec::new();
+        for setter in setters {
+            all.push(C::join(setter).await);
+        }
+        report("set", nanos(start.elapsed()) / 1e6, "ms");
+    });
+}
+
+/// The time over which the deadlines of many are spread.
+const SPREAD: Duration = Duration::from_secs(1);
+
+fn many(settings: &Settings) -> usize {
+    if settings.quick { 50_000 } else { 1_000_000 }
 }
 
 /// Many sleeps, pinned in one array.
