@@ -330,17 +330,22 @@ impl Shared {
         unsafe { SharedRef::adopt(self) }
     }
 
-    /// Says of a task that is about to be queued that it is ready from now on.
+    /// Says of a task that is about to be queued that it is ready from now on. The task goes in and out
+    /// by value, which keeps it in a register where nothing is to be said.
     #[inline]
-    pub(super) fn stamp(&self, task: &Notified) {
+    pub(super) fn stamp(&self, task: Notified) -> Notified {
         if self.stamps {
-            self.stamp_now(task);
+            self.stamp_now(task)
+        } else {
+            task
         }
     }
 
     #[cold]
-    fn stamp_now(&self, task: &Notified) {
+    #[inline(never)]
+    fn stamp_now(&self, task: Notified) -> Notified {
         task.stamp(self.clock.now());
+        task
     }
 
     /// As [`Shared::stamp`], for a task that was just made.
@@ -348,12 +353,23 @@ impl Shared {
     /// # Safety
     /// As for [`Notified::add_record`].
     #[inline]
-    pub(super) unsafe fn stamp_new(&self, task: &Notified) {
+    pub(super) unsafe fn stamp_new(&self, task: Notified) -> Notified {
         if self.stamps {
             // SAFETY: passed on from the caller.
-            unsafe { task.add_record() };
-            self.stamp_now(task);
+            unsafe { self.stamp_new_now(task) }
+        } else {
+            task
         }
+    }
+
+    /// # Safety
+    /// As for [`Notified::add_record`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn stamp_new_now(&self, task: Notified) -> Notified {
+        // SAFETY: passed on from the caller.
+        unsafe { task.add_record() };
+        self.stamp_now(task)
     }
 
     /// Takes a task from a thread that is none of the workers.
@@ -404,7 +420,7 @@ impl Shared {
     /// its worker over.
     #[inline(never)]
     fn schedule_outside(&self, task: Notified) {
-        self.stamp(&task);
+        let task = self.stamp(task);
         // The task keeps `self` alive, but only until it is queued.
         let shared = self.share();
         shared.inject(task);
@@ -506,7 +522,7 @@ impl SharedRef {
     {
         let (task, handle) = new_task(future, self.clone(), meta);
         // SAFETY: it was made just now.
-        unsafe { self.stamp_new(&task) };
+        let task = unsafe { self.stamp_new(task) };
         self.foreign.spawn();
         if self.is_closed() {
             drop(task);

@@ -847,15 +847,15 @@ impl Worker {
 
     /// Queues a task all the way: nothing is given back, so that the plain path has nothing to keep.
     #[inline(never)]
-    fn push_aside<const NEW: bool>(&self, task: Notified) {
+    fn push_aside<const NEW: bool>(&self, mut task: Notified) {
         let detour = self.detour.get();
         if detour & STAMPED != 0 {
-            if NEW {
+            task = if NEW {
                 // SAFETY: by what `NEW` says.
-                unsafe { self.shared.stamp_new(&task) };
+                unsafe { self.shared.stamp_new(task) }
             } else {
-                self.shared.stamp(&task);
-            }
+                self.shared.stamp(task)
+            };
             if detour & !(STAMPED | NEWEST_FIRST) == 0 {
                 match self.push_to_slot(task) {
                     Some(other) if NEW => self.publish(other),
@@ -885,7 +885,7 @@ impl Worker {
     /// the worker's queue, and where it is stamped.
     #[cold]
     pub(super) fn reschedule_by_policy(&self, task: Notified) {
-        self.shared.stamp(&task);
+        let task = self.shared.stamp(task);
         if self.detour.get() & ORDERED != 0 {
             self.push_ordered(task);
         } else if self.detour.get() & NEWEST_FIRST != 0 {
