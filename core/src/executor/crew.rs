@@ -51,6 +51,12 @@ impl Shared {
         }
     }
 
+    /// Whether `worker` sleeps aside: it has polled what it polled, and begins no other poll there.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_aside(&self, worker: usize) -> bool {
+        self.idle.is_aside(worker)
+    }
+
     pub(crate) fn num_workers(&self) -> usize {
         self.remotes.len()
     }

@@ -170,6 +170,12 @@ impl Idle {
         fence(Ordering::SeqCst);
     }
 
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn is_aside(&self, worker: usize) -> bool {
+        let (_, bit) = self.group(worker);
+        self.aside[worker / GROUP].load(Ordering::SeqCst) & bit != 0
+    }
+
     /// `worker` is awake.
     pub(super) fn come_back(&self, worker: usize) {
         let (_, bit) = self.group(worker);

@@ -2,14 +2,13 @@
 
 use super::decide::Figures;
 use super::{Decision, Reason, Setting};
-use crate::metrics::WorkerState;
 use crate::runtime::{Builder, FairOptions, Policy, Runtime};
 use crate::task::yield_now;
 use crate::time::sleep;
+use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -71,6 +70,11 @@ fn wait_until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         thread::yield_now();
     }
+}
+
+fn wait_until_all_but_one_are_aside(runtime: &Runtime) {
+    let shared = runtime.handle().shared();
+    wait_until(|| (1..WORKERS).all(|worker| shared.is_aside(worker)));
 }
 
 fn changes(decisions: &[Decision]) -> Vec<(usize, usize)> {
@@ -140,11 +144,13 @@ fn worker_beyond_takes_no_part() {
     let shared = runtime.handle().shared();
     let run = Arc::new(AtomicBool::new(true));
     let yields = Arc::new(AtomicUsize::new(0));
+    let threads = Arc::new(Mutex::new(HashSet::new()));
     let tasks: Vec<_> = (0..16)
         .map(|_| {
-            let (run, yields) = (run.clone(), yields.clone());
+            let (run, yields, threads) = (run.clone(), yields.clone(), threads.clone());
             runtime.spawn(async move {
                 while run.load(Ordering::Relaxed) {
+                    threads.lock().unwrap().insert(thread::current().id());
                     yields.fetch_add(1, Ordering::Relaxed);
                     yield_now().await;
                 }
@@ -152,27 +158,16 @@ fn worker_beyond_takes_no_part() {
         })
         .collect();
     shared.set_active_workers(1);
-    let beyond = 1..WORKERS;
-    wait_until(|| {
-        let metrics = runtime.metrics();
-        beyond
-            .clone()
-            .all(|worker| metrics.worker_state(worker) == WorkerState::Parked)
-    });
-    let before = runtime.metrics();
+    wait_until_all_but_one_are_aside(&runtime);
+    threads.lock().unwrap().clear();
     let seen = yields.load(Ordering::Relaxed);
     wait_until(|| yields.load(Ordering::Relaxed) > seen + 10_000);
-    let after = runtime.metrics();
-    for worker in beyond {
-        let polls = after.worker_poll_count(worker) - before.worker_poll_count(worker);
-        assert_eq!(polls, 0, "worker {worker}");
-        assert_eq!(after.worker_local_queue_depth(worker), 0);
+    assert_eq!(threads.lock().unwrap().len(), 1);
+    for worker in 1..WORKERS {
+        assert_eq!(runtime.metrics().worker_local_queue_depth(worker), 0);
     }
     shared.set_active_workers(WORKERS);
-    wait_until(|| {
-        let now = runtime.metrics();
-        (0..WORKERS).all(|worker| now.worker_poll_count(worker) > after.worker_poll_count(worker))
-    });
+    wait_until(|| threads.lock().unwrap().len() == WORKERS);
     run.store(false, Ordering::Relaxed);
     runtime
         .block_on(async {
@@ -283,6 +278,7 @@ fn readiness_is_served_whoever_is_sent_aside() {
 fn poll_that_blocks_lets_all_workers_in() {
     let Some(runtime) = tuned() else { return };
     feed_until(&runtime, 1, contended);
+    wait_until_all_but_one_are_aside(&runtime);
     let blocks = runtime.spawn(async {
         let (tell, told) = mpsc::channel();
         drop(crate::spawn(async move { tell.send(()).unwrap() }));
