@@ -64,6 +64,8 @@ class Tool:
     with_std: bool = False
     #: Tests that can not be right here, by the end of their name, and why.
     skips: Mapping[str, str] = field(default_factory=dict)
+    #: Test programs that are run with another option at the end of the prefix, and why.
+    options: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 RACE = """
@@ -120,6 +122,9 @@ TOOLS = {
             "children_leave_nothing_behind": "as above",
             "wait_ends_with_an_error_when_its_runtime_does": "valgrind 3.19 knows no pidfd; the waits in their place go on",
         },
+        options={
+            "core::fork": ("--leak-check=no", "a forked child has no threads to give back what the parent's held"),
+        },
     ),
 }
 
@@ -145,6 +150,8 @@ def main() -> int:
             totals.add(program, *run(tool, program, environment, options.tests, options.limit))
     for name, why in tool.skips.items():
         print(f"not run under {options.tool}: {name} ({why})")
+    for name, (option, why) in tool.options.items():
+        print(f"run with {option}: {name} ({why})")
     for name, hits in totals.suppressed.items():
         print(f"suppressed {hits} times: {name}")
     print(
@@ -256,11 +263,12 @@ def run(
 ) -> tuple[int | None, str, float]:
     """Runs a test program: its status, what it said, and the seconds that it took."""
     skips = [word for name in tool.skips for word in ("--skip", name)]
+    own = tool.options[program.name][:1] if program.name in tool.options else ()
     environment = {**environment, "CARGO_MANIFEST_DIR": program.folder}
     began = time.monotonic()
     with tempfile.TemporaryFile(mode="w+", errors="replace") as output:
         process = subprocess.Popen(
-            [*tool.prefix, program.path, *tests, *skips],
+            [*tool.prefix, *own, program.path, *tests, *skips],
             cwd=program.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
