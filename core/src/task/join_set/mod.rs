@@ -313,9 +313,10 @@ fn without_id<T>(ended: Result<(Id, T), JoinError>) -> Result<T, JoinError> {
 
 impl<T> Drop for JoinSet<T> {
     fn drop(&mut self) {
-        self.abort_all();
-        // Places outlive the set in the wakers of its tasks; who waited for the set need not.
+        // Places outlive the set in the wakers of its tasks; who waited for the set need not, and is not
+        // to be woken by what is aborted here.
         self.ready.forget_waiter();
+        self.abort_all();
     }
 }
 
