@@ -16,6 +16,7 @@ use libruntime_core::task::{
     coop, join_set,
 };
 use libruntime_core::topology::Topology;
+use libruntime_core::tune;
 use std::cell::Cell;
 use std::future::Ready;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -83,6 +84,9 @@ table! {
     NoRuntimeError: yes yes yes yes yes;
     Lifecycle: yes yes yes yes yes;
     ShutdownReport: yes yes yes yes yes;
+    tune::Profile: yes yes yes yes yes;
+    tune::Tuning: yes yes yes yes yes;
+    tune::Decision: yes yes yes yes yes;
 
     JoinHandle<u32>: yes yes yes yes yes;
     JoinHandle<S>: yes yes yes yes yes;
