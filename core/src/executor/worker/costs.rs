@@ -50,7 +50,6 @@ impl Cost {
                 | "executor/lookout.rs"
                 | "executor/shared.rs"
                 | "executor/counters.rs"
-                | "executor/worker.rs"
                 | "executor/driver.rs"
                 | "task/memory/mod.rs"
                 | "task/memory/depot.rs"

@@ -2,6 +2,7 @@
 
 use super::tests::{awake, awake_and_asleep, task};
 use super::*;
+use crate::executor::reserve::BACKLOG;
 
 const RESERVE: u32 = 3;
 

@@ -1,0 +1,188 @@
+//! A worker that no thread runs, step by step.
+
+use super::*;
+use crate::blocking::{Pool, Settings};
+use crate::executor::driver;
+use crate::executor::handover::Starters;
+use crate::executor::idle::Sleep;
+use crate::executor::queue::{InjectQueue, RunQueue};
+use crate::executor::shared::Workers;
+use crate::executor::{Measured, Neighbours, Plan};
+use crate::task::memory::Pool as Memory;
+use crate::task::new_task;
+use crate::thread::{ParkHooks as Hooks, ThreadOptions};
+
+/// Two workers that no thread runs, the second asleep.
+pub(super) fn awake_and_asleep() -> (SharedRef, Workers) {
+    let (shared, workers) = awake();
+    assert_eq!(shared.idle.sleep(1, false), Sleep::LookFirst);
+    (shared, workers)
+}
+
+/// Two workers that no thread runs.
+pub(super) fn awake() -> (SharedRef, Workers) {
+    awake_on(&[0, 0])
+}
+
+/// Workers on those nodes of memory, which no thread runs.
+fn awake_on(nodes: &[usize]) -> (SharedRef, Workers) {
+    awake_with(nodes, &Policy::Fifo, Measured::default())
+}
+
+pub(super) fn awake_with(
+    nodes: &[usize],
+    policy: &Policy,
+    measured: Measured,
+) -> (SharedRef, Workers) {
+    let options = ThreadOptions::plain();
+    let pool = Pool::new(options, Settings::default());
+    let plan = Plan {
+        policy,
+        neighbours: Neighbours::new(nodes),
+        measured,
+    };
+    Shared::with_workers(
+        nodes.len(),
+        plan,
+        pool,
+        Memory::new(1 << 20),
+        Hooks::default(),
+        Starters {
+            watch: None,
+            spare: Box::new(|_, _| Err(std::io::Error::other("no threads here"))),
+            most_spares: 0,
+        },
+    )
+    .unwrap()
+}
+
+pub(super) fn task(shared: &SharedRef) -> Notified {
+    new_task(async {}, shared.clone(), None).0
+}
+
+#[test]
+fn task_behind_the_lifo_slot_is_announced_after_an_event() {
+    let (shared, workers) = awake_and_asleep();
+    workers[0].push(task(&shared));
+    workers[0].batch(|| workers[0].push(task(&shared)));
+    assert_eq!(shared.idle.sleepers(), 1);
+    workers[0].share();
+    assert_eq!(shared.idle.sleepers(), 0);
+    workers[0].cancel_queued();
+}
+
+#[test]
+fn sleeper_is_woken_to_unlink_the_tasks_that_completed_elsewhere() {
+    let (shared, workers) = awake();
+    let run_all = |worker: &Worker| {
+        let _current = Current::enter(worker);
+        while let Some(task) = worker.next_task(1) {
+            task.run();
+        }
+    };
+    for round in 0..2 * RELEASES {
+        let mut wait = true;
+        let (tell, told) = std::sync::mpsc::channel::<std::task::Waker>();
+        let waits = std::future::poll_fn(move |cx| {
+            let _ = tell.send(cx.waker().clone());
+            match std::mem::replace(&mut wait, false) {
+                true => std::task::Poll::Pending,
+                false => std::task::Poll::Ready(()),
+            }
+        });
+        workers[0].push(new_task(waits, shared.clone(), None).0);
+        run_all(&workers[0]);
+        let waker = told.try_recv().expect("it was polled");
+        if round == 0 {
+            assert_eq!(shared.idle.sleep(0, false), Sleep::LookFirst);
+        }
+        {
+            let _current = Current::enter(&raw const *workers[1]);
+            waker.wake();
+        }
+        run_all(&workers[1]);
+        let woken = workers[0].remote().parker.park(Some(Default::default()));
+        assert_eq!(woken, (round + 1) % RELEASES == 0, "release {round}");
+    }
+    assert_eq!(workers[0].owned.borrow().len(), 2 * RELEASES);
+    workers[0].reap();
+    assert!(workers[0].owned.borrow().is_empty());
+}
+
+#[test]
+fn worker_steals_from_its_own_node_first() {
+    let (shared, workers) = awake_on(&[0, 1, 0, 1]);
+    workers[0].front.state().start();
+    for _ in 0..20 {
+        // Two each: the first is in the slot, the second may be stolen.
+        for victim in [1, 2, 3] {
+            workers[victim].push(task(&shared));
+            workers[victim].push(task(&shared));
+        }
+        for left in [1, 0] {
+            assert!(workers[0].search().is_some());
+            workers[0].end_search();
+            assert!(workers[2].queue.pop().is_none(), "the near one was first");
+            let far = workers[1].queue.len() + workers[3].queue.len();
+            assert_eq!(far, 1 + left);
+        }
+        workers.iter().for_each(|worker| worker.cancel_queued());
+    }
+}
+
+#[test]
+fn timer_that_is_due_is_fired_between_two_polls_without_a_look_around() {
+    struct Told(std::sync::atomic::AtomicBool);
+    impl std::task::Wake for Told {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let (_shared, workers) = awake();
+    let _driver = context::enter_driver(&workers[0].remote().driver, true);
+    let due = Instant::now() + std::time::Duration::from_secs(60);
+    let mut sleep = std::pin::pin!(crate::time::sleep_until(due));
+    let told = std::sync::Arc::new(Told(false.into()));
+    let waker = std::task::Waker::from(told.clone());
+    let mut cx = std::task::Context::from_waker(&waker);
+    assert!(sleep.as_mut().poll(&mut cx).is_pending());
+    workers[0].fire_due(due - std::time::Duration::from_secs(1));
+    assert!(!told.0.load(Ordering::Relaxed));
+    workers[0].fire_due(due + std::time::Duration::from_millis(1));
+    assert!(told.0.load(Ordering::Relaxed));
+}
+
+#[test]
+fn look_is_put_off_by_waits_but_not_by_those_that_end_before_they_begin() {
+    let (shared, workers) = awake();
+    let worker = &workers[0];
+    worker.front.state().start();
+    worker.remote().parker.attach();
+    let looks = |wake: &dyn Fn()| {
+        let turn = |_: &u32| {
+            let tick = worker.next_tick();
+            wake();
+            worker.wait();
+            worker.pace.events_are_due(tick)
+        };
+        (0..3 * EVENT_LEAST).filter(turn).count()
+    };
+    assert_eq!(looks(&|| shared.unpark(0)), 3);
+    assert_eq!(looks(&|| driver::unpark(shared.reactor_handle())), 0);
+}
+
+#[test]
+fn batch_from_the_injector_is_announced() {
+    let (shared, workers) = awake_and_asleep();
+    for _ in 0..8 {
+        shared.injector.push(task(&shared));
+    }
+    assert!(
+        workers[0]
+            .next_task(super::super::pace::INJECTOR_INTERVAL)
+            .is_some()
+    );
+    assert_eq!(shared.idle.sleepers(), 0);
+    workers[0].cancel_queued();
+    shared.drain_injector();
+}
