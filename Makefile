@@ -82,9 +82,11 @@ fmt: $(VENV)/.installed
 	cargo fmt --all
 	$(VENV)/bin/ruff format --quiet benches tests bindings/python examples/python
 
-# The long form: with three preemptions, or as many as a model allows. `make test` runs all with two.
+# The long form: with three preemptions, each model for MODEL_SECONDS at most; those that would have gone on are named.
+# `make test` runs all of them to their ends with two.
+MODEL_SECONDS ?= 600
 loom:
-	LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg loom" cargo test --locked -p libruntime-core --lib --release --target-dir target/loom loom_
+	LOOM_MAX_PREEMPTIONS=3 LOOM_MAX_DURATION=$(MODEL_SECONDS) RUSTFLAGS="--cfg loom" cargo test --locked -p libruntime-core --lib --release --target-dir target/loom loom_
 
 # Random programs against a shadow model, with seeds that no run has had, for SECONDS.
 SECONDS ?= 600

@@ -110,17 +110,20 @@ pub(crate) mod time {
 }
 
 /// Runs a model with as many preemptions as find the races that have been found (Burckhardt et al.,
-/// ASPLOS 2010, found no more with three), or as `LOOM_MAX_PREEMPTIONS` says.
+/// ASPLOS 2010, found no more with three), or as `LOOM_MAX_PREEMPTIONS` says, and for as many seconds as
+/// `LOOM_MAX_DURATION` does. Names those that would have gone on.
 #[cfg(test)]
 pub(crate) fn model(f: impl Fn() + Send + Sync + 'static) {
-    model_within(usize::MAX, f);
-}
-
-/// As [`model`], with at most `bound` preemptions: for models whose threads do so much that with more
-/// there is no end.
-#[cfg(test)]
-pub(crate) fn model_within(bound: usize, f: impl Fn() + Send + Sync + 'static) {
+    use std::io::Write;
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(3).min(bound));
+    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    let most = builder.max_duration;
+    let began = std::time::Instant::now();
     builder.check(f);
+    if most.is_some_and(|most| began.elapsed() >= most) {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        // The test runner keeps what is printed by tests that pass.
+        let _ = writeln!(std::io::stderr(), "not to its end: {name}");
+    }
 }
