@@ -10,20 +10,20 @@
 //! So nothing is assumed: a worker *measures*. What counts is the CPU time of its thread for each poll of
 //! a task, by the thread's own clock, over [`TRIAL`] waits of either kind:
 //!
-//! ```text
-//!            many near waits in a row
-//!  Resting ──────────────────────────> Sleeping ──> Trying ──> Lingering
-//!   ^  ^                             measured, once  │  dearer than     │ after a term
-//!   │  └───────────────────────────────asleep────────┘  asleep?         v
-//!   └──────────── misses ─────────────────────────────────────────── Sleeping
-//! ```
+//! | from | to | when |
+//! |---|---|---|
+//! | resting | sleeping, measured | many near waits came in a row |
+//! | sleeping, measured | lingering, measured | a sleep is dear, and polls are few |
+//! | lingering, measured | lingering | that was not dearer, or little |
+//! | lingering | sleeping, measured | its term is over |
+//! | each of the others | resting | otherwise, and after a few misses |
 //!
 //! - A wait is *near* if one event ended it, alone, within [`NEAR`]: one peer that answers soon. A runtime
 //!   that has more to do, or less, or that waits for timers or threads, never has many of these in a
 //!   row, and is not measured at all.
 //! - Lingering may cost a quarter more than sleeping: the other side saves as much again. If it costs more
-//!   than that, twice as many near waits are needed before it is tried again, up to [`MOST_NEEDED`]: so
-//!   trials in vain are a small part of all waits.
+//!   than that, or ends with misses, twice as many near waits are needed before it is tried again, up to
+//!   [`MOST_NEEDED`]: so trials in vain are a small part of all waits.
 //! - Else the worker lingers for a term of waits, and then both are measured again; terms grow as long as
 //!   it wins.
 //! - A wait that is not near is a *miss*, and so is one in which the thread gave its processor to another
@@ -110,6 +110,11 @@ impl Linger {
             since: Cell::new(Account::default()),
             asleep: Cell::new(0),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn linger(&self) {
+        self.enter(Lingering, TERM, Account::default());
     }
 
     /// Begins anew, on another thread whose clock is another one.
@@ -299,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_is_answered_soon_lingers_if_that_is_not_dearer() {
+    fn a_worker_that_is_answered_soon_lingers_if_that_is_little_dearer() {
         let mut bench = Bench::new(30_000, 37_000);
         assert_eq!(bench.until_it_changes(), NEEDED);
         assert_eq!(bench.linger.phase.get(), Sleeping);

@@ -170,7 +170,7 @@ fn loom_parker_keeps_an_unpark_that_comes_first() {
 /// A worker that lingers looks for an unpark before it sleeps.
 #[test]
 fn loom_parker_keeps_an_unpark_for_who_looks_and_then_sleeps() {
-    loom::model(|| {
+    crate::shim::model(|| {
         let parker = Arc::new(Parker::new());
         let seen = Arc::new(AtomicUsize::new(0));
         let (own, write) = (parker.clone(), seen.clone());

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! EMPTY ──park──> PARKED or IN_REACTOR ──unpark──> NOTIFIED ──> EMPTY, awake
-//!   └───unpark──> NOTIFIED ──park──> EMPTY, awake at once
+//!   └───unpark──> NOTIFIED ──park or take──> EMPTY, awake at once
 //! ```
 //!
 //! An unpark always swaps in `NOTIFIED`: a compare-and-swap that gave up early would not publish
 //! what its thread wrote before. What the word was tells where the worker waits: on its thread's own
 //! token, or in the reactor, which has a wake-up of its own. A worker always takes `NOTIFIED` with a
-//! swap as well, so that it sees what was written before the unpark even if it never slept.
+//! swap as well, so that it sees what was written before the unpark even if it never slept. `take` looks
+//! before it swaps, for it is called again and again by a worker that [lingers](super::linger): an unpark
+//! that the look misses is found by the next one, or by `park`.
 
 use super::driver;
 use crate::shim::sync::Mutex;

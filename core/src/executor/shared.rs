@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     pub(super) stamps: bool,
     pub(super) idle: Idle,
     pub(super) crew: Crew,
-    pub(crate) tuner: Tuner,
+    pub(crate) tuner: CachePadded<Tuner>,
     pub(super) injector: CachePadded<Injector>,
     /// Where ready tasks are instead of in the workers' queues and the injector, under a policy that
     /// has an order of its own.
@@ -67,7 +67,7 @@ pub(crate) struct Shared {
     pub(super) hooks: ParkHooks,
     /// Tasks that the shutdown dropped.
     pub(super) dropped: AtomicUsize,
-    next_foreign: AtomicUsize,
+    next_foreign: CachePadded<AtomicUsize>,
     pub(crate) blocking: Arc<blocking::Pool>,
     /// The memory of tasks.
     pub(super) memory: CachePadded<Pool>,
@@ -160,7 +160,7 @@ impl Shared {
             stamps: measured.schedule_latency,
             idle: Idle::new(workers),
             crew: Crew::new(workers),
-            tuner: Tuner::new(),
+            tuner: CachePadded::new(Tuner::new()),
             injector: CachePadded::new(InjectQueue::new()),
             ordered: Ordered::new(policy, workers),
             remotes,
@@ -175,7 +175,7 @@ impl Shared {
             spares: Spares::new(starters.most_spares, starters.spare),
             hooks,
             dropped: AtomicUsize::new(0),
-            next_foreign: AtomicUsize::new(0),
+            next_foreign: CachePadded::new(AtomicUsize::new(0)),
             blocking,
             memory: CachePadded::new(memory),
         });

@@ -44,10 +44,15 @@ fn what_all_workers_write_lies_apart_from_what_they_read() {
         injector: CachePadded<Injector>,
         reactor: CachePadded<driver::ReactorSlot>,
         memory: CachePadded<Pool>,
+        next_foreign: CachePadded<AtomicUsize>,
+        tuner: CachePadded<Tuner>,
     };
     // At each push, pop, steal or turn.
     let read = places! { Shared:
+        clock: BusyClock,
+        stamps: bool,
         idle: Idle,
+        crew: Crew,
         ordered: Option<Ordered>,
         remotes: Box<[CachePadded<Remote>]>,
         neighbours: Option<Neighbours>,

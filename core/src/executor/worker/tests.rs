@@ -186,3 +186,34 @@ fn batch_from_the_injector_is_announced() {
     workers[0].cancel_queued();
     shared.drain_injector();
 }
+
+/// A worker that lingers is a sleeper, and hears what a sleeper hears.
+#[test]
+fn worker_that_lingers_is_woken_by_a_task_and_by_an_event() {
+    let (shared, workers) = awake_and_asleep();
+    let worker = &workers[0];
+    worker.front.state().start();
+    worker.remote().parker.attach();
+    let wait = || {
+        worker.linger.linger();
+        worker.next_tick();
+        worker.wait();
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !shared.idle.is_asleep(0) {
+                std::thread::yield_now();
+            }
+            shared.inject(task(&shared));
+        });
+        wait();
+    });
+    assert!(worker.claimed.get(), "it was asleep, and is to search");
+    assert!(worker.take_injected().is_some());
+    worker.end_search();
+
+    driver::unpark(shared.reactor_handle());
+    wait();
+    assert!(!worker.claimed.get(), "by the event alone");
+    assert!(worker.linger.lingers(), "one event is what it waits for");
+}
