@@ -178,6 +178,15 @@ fn worker_beyond_takes_no_part() {
         .unwrap();
 }
 
+/// Sets a flag when it is dropped, also by a panic.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Changes how many take part again and again while `work` runs.
 fn flip_during(runtime: &Runtime, work: impl FnOnce()) {
     let end = AtomicBool::new(false);
@@ -190,8 +199,9 @@ fn flip_during(runtime: &Runtime, work: impl FnOnce()) {
                 thread::yield_now();
             }
         });
+        // The scope waits for the thread, which must end if `work` fails as well.
+        let _end = SetAtEnd(&end);
         work();
-        end.store(true, Ordering::Relaxed);
     });
 }
 
