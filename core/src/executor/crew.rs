@@ -90,11 +90,12 @@ impl Shared {
 }
 
 impl Worker {
-    /// Takes no part until it is let in again, or the runtime is closed.
+    /// Takes no part until it is let in again, or the runtime is closed. The turn at hand is over then:
+    /// it was a wait.
     #[cold]
     pub(super) fn stay_aside(&self) {
         let shared = &*self.shared;
-        while shared.crew.is_beyond(self.index()) && !shared.is_closed() {
+        loop {
             self.end_search();
             self.prepare_to_wait();
             self.give_tasks_up();
@@ -107,6 +108,11 @@ impl Worker {
             shared.idle.come_back(self.index());
             self.resume(tick, &waited, false);
             thread_hooks::call(&shared.hooks.unpark);
+            if !shared.crew.is_beyond(self.index()) || shared.is_closed() {
+                break;
+            }
+            // Each wait is a turn of its own.
+            self.next_tick();
         }
     }
 }

@@ -89,8 +89,15 @@ impl Worker {
         let tick = self.next_tick();
         if tick.is_multiple_of(EVENT_INTERVAL) || is_due(course) {
             self.look_around();
+            let is_beyond = self.shared.crew.is_beyond(self.index());
+            if is_beyond {
+                self.stay_aside();
+            }
             course.now.set(now());
             course.looked.set(course.now.get());
+            if is_beyond {
+                return None;
+            }
         } else {
             self.fire_due(course.now.get());
         }

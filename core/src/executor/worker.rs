@@ -291,12 +291,16 @@ impl Worker {
         true
     }
 
-    /// Finds a task to run, or sleeps until there may be one.
+    /// Finds a task to run, or sleeps until there may be one, or until the worker may take part again.
     #[inline(always)]
     fn begin_turn(&self) -> Option<Notified> {
         let tick = self.next_tick();
         if self.pace.events_are_due(tick) {
             self.look_around();
+            if self.shared.crew.is_beyond(self.index) {
+                self.stay_aside();
+                return None;
+            }
         }
         if self.front.reserve().get() > 0 {
             self.doubt_reserve();

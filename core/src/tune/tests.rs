@@ -236,6 +236,7 @@ fn nothing_is_lost_while_the_number_changes() {
         let runtime = Builder::new()
             .worker_threads(WORKERS)
             .policy(policy.clone())
+            .poll_time_histogram(true)
             .build()
             .unwrap();
         let ended = Arc::new(AtomicUsize::new(0));
@@ -251,6 +252,14 @@ fn nothing_is_lost_while_the_number_changes() {
         assert_eq!(ended.load(Ordering::Relaxed), nodes, "{policy:?}");
         let metrics = runtime.metrics();
         assert_eq!(metrics.spawned_tasks_count(), nodes as u64);
+        let handle = runtime.handle().clone();
+        runtime.shutdown(None);
+        let metrics = handle.metrics();
+        for worker in 0..WORKERS {
+            let measured = metrics.worker_poll_time_histogram(worker).unwrap();
+            let counted = metrics.worker_poll_count(worker);
+            assert_eq!(counted, measured.count(), "worker {worker}, {policy:?}");
+        }
     }
 }
 

@@ -211,6 +211,7 @@ fn paths_cost_what_the_page_says() {
         sleeper.remote().parker.attach();
         sleeper.front.state().start();
         let _current = Current::enter(&raw const *sleeper);
+        sleeper.next_tick();
         let (_, log) = record(|| sleeper.sleep());
         drop(_current);
         (sleeper, Cost::of(&log))

@@ -64,6 +64,10 @@ impl Worker {
     /// counts nothing.
     pub(super) fn count_polls(&self, turn: u32) {
         let uncounted = turn.wrapping_sub(self.counted_turns.replace(turn));
+        debug_assert!(
+            uncounted <= u32::MAX / 2,
+            "turns were counted that have not begun"
+        );
         self.counters.polls.add(uncounted.into());
     }
 
@@ -92,9 +96,6 @@ impl Worker {
         self.share();
         self.counters.publish(&self.remote().counters);
         self.magazines.publish(&self.shared.memory);
-        if self.shared.crew.is_beyond(self.index) {
-            self.stay_aside();
-        }
     }
 
     /// Announces what the own queue holds beyond the next task, or all of it if the next task may
