@@ -81,7 +81,7 @@ impl Meta {
     }
 
     /// The record for a task with these options.
-    pub(crate) fn record(self) -> Record {
+    pub(super) fn record(self) -> Record {
         let Meta {
             name,
             priority,

@@ -59,7 +59,7 @@ impl Worker {
 
     /// A reference to the common ground, from the bank.
     #[inline]
-    pub(in super::super) fn take_ref(&self) -> SharedRef {
+    pub(super) fn take_ref(&self) -> SharedRef {
         let banked = match self.bank.get() {
             0 => {
                 SharedRef::add_refs(&self.shared, BANK);

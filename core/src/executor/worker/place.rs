@@ -37,7 +37,7 @@ impl Worker {
     #[inline(always)]
     fn push_first<const NEW: bool>(&self, task: Notified) -> Option<Notified> {
         if self.detour.get() & !NEWEST_FIRST != 0 {
-            self.push_aside::<NEW>(task);
+            self.push_by_detour::<NEW>(task);
             return None;
         }
         self.push_to_slot(task)
@@ -56,7 +56,7 @@ impl Worker {
 
     /// Queues a task all the way: nothing is given back, so that the plain path has nothing to keep.
     #[inline(never)]
-    fn push_aside<const NEW: bool>(&self, mut task: Notified) {
+    fn push_by_detour<const NEW: bool>(&self, mut task: Notified) {
         let detour = self.detour.get();
         if detour & STAMPED != 0 {
             task = if NEW {

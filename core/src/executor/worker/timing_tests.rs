@@ -5,6 +5,7 @@ use super::*;
 use crate::executor::Measured;
 use crate::executor::policy::Ageing;
 use crate::executor::shared::Workers;
+use crate::runtime::Handle;
 use crate::task::yield_now;
 use std::ops::RangeInclusive;
 use std::sync::mpsc;
@@ -156,11 +157,8 @@ fn the_stamp_stays_while_a_task_is_moved_stolen_or_rescued() {
 #[test]
 fn a_task_keeps_its_options_beside_the_stamp() {
     let (shared, workers) = measured(&Policy::Fifo);
-    let meta = crate::task::Meta {
-        name: Some("named".into()),
-        ..Default::default()
-    };
-    drop(shared.spawn(async {}, meta.record()));
+    let builder = crate::task::Builder::new().name("named");
+    drop(builder.spawn_on(async {}, &Handle::new(shared.clone())));
     let task = next(&workers[0]);
     assert_eq!(task.meta().unwrap().name.as_deref(), Some("named"));
     assert!(task.ready_at().is_some());
