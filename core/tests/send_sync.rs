@@ -8,6 +8,7 @@ use libruntime_core::event_loop::{
     BlockOnError, EventLoop, Hooks, KeepAlive, LoopClosed, LoopHandle, LoopTimer, NoLoopError,
     Turn, Watch,
 };
+use libruntime_core::metrics;
 use libruntime_core::runtime::{
     self, EnterError, EnterGuard, Handle, Lifecycle, NoRuntimeError, Runtime, ShutdownReport,
 };
@@ -87,6 +88,10 @@ table! {
     tune::Profile: yes yes yes yes yes;
     tune::Tuning: yes yes yes yes yes;
     tune::Decision: yes yes yes yes yes;
+    tune::Reason: yes yes yes yes yes;
+    tune::Setting: yes yes yes yes yes;
+    metrics::Histogram: yes yes yes yes yes;
+    metrics::Bucket: yes yes yes yes yes;
 
     JoinHandle<u32>: yes yes yes yes yes;
     JoinHandle<S>: yes yes yes yes yes;
