@@ -1,12 +1,9 @@
 //! The crew: how many workers take part, and what those beyond do. The protocol is in the README.
 
 use super::shared::Shared;
-use super::sys;
 use super::worker::Worker;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
 use crate::thread as thread_hooks;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 /// How many of a runtime's workers take part: those with the lowest numbers. Others stay aside.
 #[derive(Debug)]
@@ -56,37 +53,6 @@ impl Shared {
     pub(crate) fn is_aside(&self, worker: usize) -> bool {
         self.idle.is_aside(worker)
     }
-
-    pub(crate) fn num_workers(&self) -> usize {
-        self.remotes.len()
-    }
-
-    /// Tasks that wait in queues.
-    pub(crate) fn queued(&self) -> usize {
-        let figures = self.metrics();
-        let own = |worker| figures.worker_local_queue_depth(worker);
-        figures.global_queue_depth() + (0..self.remotes.len()).map(own).sum::<usize>()
-    }
-
-    /// What each worker that takes part has used so far.
-    pub(crate) fn worker_times(&self) -> Vec<WorkerTimes> {
-        let times = |remote: &super::shared::Remote| {
-            let thread = remote.thread.load(Relaxed);
-            let awake = remote.counters.read(&self.clock, 0).busy;
-            let (thread, ran, delayed) = match sys::processor_times(thread) {
-                Some((ran, delayed)) => (thread, ran, delayed),
-                None => (0, Duration::ZERO, Duration::ZERO),
-            };
-            WorkerTimes {
-                thread,
-                ran,
-                delayed,
-                awake,
-            }
-        };
-        let active = self.remotes.iter().take(self.active_workers());
-        active.map(|remote| times(remote)).collect()
-    }
 }
 
 impl Worker {
@@ -114,34 +80,5 @@ impl Worker {
             // Each wait is a turn of its own.
             self.next_tick();
         }
-    }
-}
-
-/// Whether the system tells how long a thread waited for a processor.
-pub(crate) fn are_delays_told() -> bool {
-    sys::processor_times(sys::thread_id()).is_some()
-}
-
-/// What a worker has used so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WorkerTimes {
-    /// Which thread this is of. 0: none has begun, or the system does not tell.
-    thread: i32,
-    pub(crate) ran: Duration,
-    /// Able to run, and without a processor.
-    pub(crate) delayed: Duration,
-    /// Not waiting for work.
-    pub(crate) awake: Duration,
-}
-
-impl WorkerTimes {
-    /// What it used since `before`. `None` if there is no telling.
-    pub(crate) fn since(&self, before: &WorkerTimes) -> Option<WorkerTimes> {
-        (self.thread != 0 && self.thread == before.thread).then(|| WorkerTimes {
-            thread: self.thread,
-            ran: self.ran.saturating_sub(before.ran),
-            delayed: self.delayed.saturating_sub(before.delayed),
-            awake: self.awake.saturating_sub(before.awake),
-        })
     }
 }

@@ -31,12 +31,12 @@ mod slot;
 mod state;
 mod sys;
 mod timing;
+mod usage;
 mod victims;
 mod watch;
 mod worker;
 
 pub(crate) use counters::Figures;
-pub(crate) use crew::{WorkerTimes, are_delays_told};
 #[cfg(loom)]
 pub(crate) use driver::Driver as ModelDriver;
 pub(crate) use handover::{Starter as SpareStarter, Starters, hand_over};
@@ -45,6 +45,7 @@ pub(crate) use shared::{Plan, Shared, SharedRef};
 pub(crate) use state::Transitions;
 pub use state::WorkerState;
 pub(crate) use timing::Measured;
+pub(crate) use usage::{WorkerTimes, are_delays_told};
 pub(crate) use victims::Neighbours;
 pub(crate) use watch::Starter as WatchStarter;
 pub(crate) use worker::{is_worker, with_current as with_worker};

@@ -276,6 +276,24 @@ impl Shared {
         }
     }
 
+    pub(crate) fn num_workers(&self) -> usize {
+        self.remotes.len()
+    }
+
+    /// How many tasks wait in queues.
+    pub(crate) fn queued(&self) -> usize {
+        let own = |worker| self.local_queue_depth(worker);
+        self.global_queue_depth() + (0..self.remotes.len()).map(own).sum::<usize>()
+    }
+
+    /// How many tasks wait in the queue of `worker`.
+    fn local_queue_depth(&self, worker: usize) -> usize {
+        match &self.ordered {
+            None => self.remotes[worker].thief.len(),
+            Some(ordered) => ordered.len(worker),
+        }
+    }
+
     /// How many tasks wait in no worker's queue.
     fn global_queue_depth(&self) -> usize {
         match &self.ordered {
@@ -290,10 +308,7 @@ impl Shared {
         // them count as alive rather than as less than nothing.
         let completed_outside = self.foreign.completed.load(Ordering::Relaxed);
         let figures = |(index, remote): (usize, &CachePadded<Remote>)| {
-            let queued = match &self.ordered {
-                None => remote.thief.len(),
-                Some(ordered) => ordered.len(index),
-            };
+            let queued = self.local_queue_depth(index);
             remote.counters.read(&self.clock, queued)
         };
         let stand = |remote: &CachePadded<Remote>| Stand {

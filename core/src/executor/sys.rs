@@ -56,14 +56,16 @@ mod linux {
         stat.get(name_end + 2).map(|&state| state != b'R')
     }
 
-    /// For how long a thread has run, and for how long it could have and had no processor.
+    /// For how long a thread has run, and for how long it could have and had no processor. `None` also
+    /// if it has not run at all by that: some systems have the file and say 0 for everything.
     pub(in super::super) fn processor_times(thread: i32) -> Option<(Duration, Duration)> {
         let mut file = std::fs::File::open(format!("/proc/self/task/{thread}/schedstat")).ok()?;
         let mut stat = [0; 64];
         let length = file.read(&mut stat).ok()?;
         let mut words = std::str::from_utf8(&stat[..length]).ok()?.split(' ');
         let mut nanos = || words.next()?.parse().ok().map(Duration::from_nanos);
-        Some((nanos()?, nanos()?))
+        let (ran, delayed) = (nanos()?, nanos()?);
+        (!ran.is_zero()).then_some((ran, delayed))
     }
 
     fn cpu_time(thread: i32) -> Option<Duration> {
@@ -125,9 +127,13 @@ mod tests {
 
     #[test]
     fn time_that_a_thread_ran_is_told() {
-        let told = || processor_times(thread_id());
+        let told = || {
+            // The system brings the time up to date when it is asked for it by the clock.
+            let _ = own_cpu_time();
+            processor_times(thread_id())
+        };
         let Some((before, _)) = told() else {
-            // Not every system that runs programs for Linux has the file.
+            // Not every system that runs programs for Linux has the file, or fills it in.
             return;
         };
         while told().expect("told before").0 <= before {
