@@ -253,7 +253,11 @@ impl Rounds {
             self.stalled_at = None;
             shared.lookout.set_eager(false);
         }
-        shared.tuner.look(shared, now, self.stalled_at.is_some());
+        // Not whether it is eager, which without the barrier it stays.
+        let lately = |at| now.saturating_duration_since(at) <= EAGER_FOR;
+        shared
+            .tuner
+            .look(shared, now, self.stalled_at.is_some_and(lately));
         let asleep = shared.idle.all_asleep();
         self.quiet = asleep && !changed && self.stalled_at.is_none();
         let manned = stalls && self.man_reactor(shared);
