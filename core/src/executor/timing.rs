@@ -1,8 +1,10 @@
 //! How long polls take, and how long a ready task waits for its poll.
 //!
-//! Both are off unless asked for, and cost nothing then: a worker that measures runs another loop, and
-//! a runtime that stamps its tasks has its workers take their tasks in by the [detour](super::worker)
-//! that they look for anyhow.
+//! Both are off unless asked for, and cost nothing on the plain path then: a worker that measures runs
+//! another loop, and a runtime that stamps its tasks has its workers take their tasks in by the
+//! [detour](super::worker) that they look for anyhow. Elsewhere they cost a look at a flag: where a task
+//! comes from outside, where one yields under a policy other than the first in, first out, and twice a
+//! turn in the loop of the policies that have an order of their own.
 //!
 //! # The stamp
 //!
