@@ -4,6 +4,7 @@ use super::shared::Shared;
 use super::worker::Worker;
 use crate::shim::sync::atomic::{AtomicUsize, Ordering};
 use crate::thread as thread_hooks;
+use std::ops::Range;
 
 /// How many of a runtime's workers take part: those with the lowest numbers. Others stay aside.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Crew {
 
     /// Sets how many take part, at least one. Returns whose place changed: the caller unparks them.
     #[must_use]
-    pub(super) fn set(&self, size: usize) -> std::ops::Range<usize> {
+    pub(super) fn set(&self, size: usize) -> Range<usize> {
         let size = size.max(1);
         // What is read after the unpark is this or later: a parker's word carries it over.
         let before = self.0.swap(size, Ordering::Relaxed);
@@ -41,9 +42,16 @@ impl Shared {
         self.crew.size()
     }
 
-    /// Has so many workers take part, at least one and all at most.
-    pub(crate) fn set_active_workers(&self, workers: usize) {
-        for worker in self.crew.set(workers.min(self.remotes.len())) {
+    /// Has so many workers take part, at least one and all at most. Returns whom it concerns: they are to
+    /// be [woken](Shared::wake_all), by a caller that holds no lock by then.
+    #[must_use]
+    pub(crate) fn set_active_workers(&self, workers: usize) -> Range<usize> {
+        self.crew.set(workers.min(self.remotes.len()))
+    }
+
+    /// Has these workers look whether they take part.
+    pub(crate) fn wake_all(&self, workers: Range<usize>) {
+        for worker in workers {
             self.unpark(worker);
         }
     }

@@ -73,12 +73,13 @@ pub(crate) struct Shared {
     pub(super) memory: CachePadded<Pool>,
 }
 
-/// How workers choose what they run, and what they measure of it.
+/// How workers choose what they run, what they measure of it, and who changes how many do.
 pub(crate) struct Plan<'a> {
     pub(crate) policy: &'a Policy,
     /// See [`Shared::neighbours`].
     pub(crate) neighbours: Option<Neighbours>,
     pub(crate) measured: Measured,
+    pub(crate) tuner: Tuner,
 }
 
 /// Workers that no thread runs at the moment.
@@ -126,6 +127,7 @@ impl Shared {
             policy,
             neighbours,
             measured,
+            tuner,
         } = plan;
         let (reactor, handle) = driver::ReactorSlot::new()?;
         let newest_first = *policy == Policy::Lifo;
@@ -160,7 +162,7 @@ impl Shared {
             stamps: measured.schedule_latency,
             idle: Idle::new(workers),
             crew: Crew::new(workers),
-            tuner: CachePadded::new(Tuner::new()),
+            tuner: CachePadded::new(tuner),
             injector: CachePadded::new(InjectQueue::new()),
             ordered: Ordered::new(policy, workers),
             remotes,

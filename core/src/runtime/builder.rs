@@ -10,7 +10,7 @@ use crate::executor::{Measured, Plan, Shared, SpareStarter, Starters, WatchStart
 use crate::task::memory;
 use crate::thread::{Hook, ParkHooks, ThreadOptions, wake_on_time};
 use crate::topology::unpinned;
-use crate::tune::{self, Obstacle, Profile};
+use crate::tune::{self, Obstacle, Profile, Tuner};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -327,6 +327,7 @@ impl Builder {
             policy: &self.policy,
             neighbours,
             measured: self.measured,
+            tuner: Tuner::new(self.tuner, obstacle),
         };
         let (shared, workers) = Shared::with_workers(
             workers,
@@ -336,7 +337,6 @@ impl Builder {
             self.park_hooks.clone(),
             starters,
         )?;
-        shared.tuner.begin(self.tuner, obstacle);
         let runtime = Runtime {
             handle: Handle::new(shared),
             threads: threads.clone(),

@@ -19,8 +19,8 @@
 //! - A poll [holds up](crate::runtime::Builder::stall_watch) its worker: all workers do.
 //!
 //! Figures are looked at every 200 ms at most, and not while the runtime sleeps. Two looks must agree and
-//! three after each decision decide nothing, so that decisions by figures are a second apart but for the
-//! first; one that takes another back needs twice as many looks each time, up to 64 (13 s).
+//! three after each decision decide nothing, so that decisions by figures are a second apart or more, but
+//! for the first; one that takes another back needs twice as many looks each time, up to 64 (13 s).
 //!
 //! ```
 //! use libruntime_core::runtime::Builder;

@@ -72,6 +72,11 @@ fn wait_until(mut holds: impl FnMut() -> bool) {
     }
 }
 
+fn set_active_workers(runtime: &Runtime, workers: usize) {
+    let shared = runtime.handle().shared();
+    shared.wake_all(shared.set_active_workers(workers));
+}
+
 fn wait_until_all_but_one_are_aside(runtime: &Runtime) {
     let shared = runtime.handle().shared();
     wait_until(|| (1..WORKERS).all(|worker| shared.is_aside(worker)));
@@ -141,7 +146,6 @@ fn turning_it_off_lets_all_workers_in() {
 #[test]
 fn worker_beyond_takes_no_part() {
     let runtime = runtime();
-    let shared = runtime.handle().shared();
     let run = Arc::new(AtomicBool::new(true));
     let yields = Arc::new(AtomicUsize::new(0));
     let threads = Arc::new(Mutex::new(HashSet::new()));
@@ -157,7 +161,7 @@ fn worker_beyond_takes_no_part() {
             })
         })
         .collect();
-    shared.set_active_workers(1);
+    set_active_workers(&runtime, 1);
     wait_until_all_but_one_are_aside(&runtime);
     threads.lock().unwrap().clear();
     let seen = yields.load(Ordering::Relaxed);
@@ -166,7 +170,7 @@ fn worker_beyond_takes_no_part() {
     for worker in 1..WORKERS {
         assert_eq!(runtime.metrics().worker_local_queue_depth(worker), 0);
     }
-    shared.set_active_workers(WORKERS);
+    set_active_workers(&runtime, WORKERS);
     wait_until(|| threads.lock().unwrap().len() == WORKERS);
     run.store(false, Ordering::Relaxed);
     runtime
@@ -194,8 +198,7 @@ fn flip_during(runtime: &Runtime, work: impl FnOnce()) {
         scope.spawn(|| {
             let mut random = fastrand::Rng::with_seed(7);
             while !end.load(Ordering::Relaxed) {
-                let shared = runtime.handle().shared();
-                shared.set_active_workers(random.usize(1..=WORKERS));
+                set_active_workers(runtime, random.usize(1..=WORKERS));
                 thread::yield_now();
             }
         });
@@ -313,7 +316,7 @@ fn poll_that_blocks_lets_all_workers_in() {
 #[test]
 fn runtime_ends_while_workers_are_aside() {
     let runtime = runtime();
-    runtime.handle().shared().set_active_workers(1);
+    set_active_workers(&runtime, 1);
     let waits = runtime.spawn(std::future::pending::<()>());
     runtime.shutdown(None);
     assert!(

@@ -1,8 +1,11 @@
 //! The tuner: it looks at figures now and then, and acts on what [`decide`](super::decide) makes of them.
 //!
 //! It has no thread: the runtime's watch calls it at each of its looks (every 20 ms while workers are at
-//! work, up to 250 ms apart while they hardly wake, never while all sleep), and it reads the figures if
-//! [`INTERVAL`] has gone by. While it is off that is one load for each of those looks.
+//! work, 1 to 4 ms apart in the beginning and while a poll is overdue, up to 250 ms apart while workers
+//! hardly wake, never while all sleep), and it reads the figures if [`INTERVAL`] has gone by. While it is
+//! off that is one load for each of those looks.
+//!
+//! Nothing is read from files, and nobody is woken, while the lock of its state is held.
 
 use super::decide::{Figures, Governor};
 use super::{Decision, Reason, Setting, Tuning};
@@ -11,7 +14,7 @@ use crate::shim::sync::Mutex;
 use crate::topology::unpinned;
 use std::collections::VecDeque;
 use std::io;
-use std::sync::OnceLock;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -68,21 +71,42 @@ impl Obstacle {
 /// A runtime's tuner, on or off.
 #[derive(Debug)]
 pub(crate) struct Tuner {
-    /// Set once, when the runtime begins.
-    obstacle: OnceLock<Obstacle>,
-    /// A copy of the state's, for the watch.
+    obstacle: Option<Obstacle>,
+    /// Written under the state's lock.
     is_on: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    on: bool,
     governor: Governor,
     before: Option<(Instant, Vec<WorkerTimes>)>,
     processors: usize,
     processors_last: u32,
     decisions: VecDeque<Decision>,
+}
+
+/// Workers that are to be woken once no lock is held.
+type Woken = Range<usize>;
+
+/// What is read for a look, some of it from files.
+struct Reading {
+    times: Vec<WorkerTimes>,
+    queued: usize,
+    /// Read anew, if it was asked for.
+    processors: Option<usize>,
+}
+
+impl Reading {
+    fn take(shared: &Shared, with_processors: bool) -> Reading {
+        let processors =
+            || unpinned(std::thread::available_parallelism).map_or(usize::MAX, usize::from);
+        Reading {
+            times: shared.worker_times(),
+            queued: shared.queued(),
+            processors: with_processors.then(processors),
+        }
+    }
 }
 
 impl State {
@@ -92,12 +116,12 @@ impl State {
         self.processors_last = 0;
     }
 
-    fn apply(&mut self, shared: &Shared, now: Instant, to: usize, reason: Reason) {
+    fn apply(&mut self, shared: &Shared, now: Instant, to: usize, reason: Reason) -> Woken {
         let from = shared.active_workers();
         if from == to {
-            return;
+            return 0..0;
         }
-        shared.set_active_workers(to);
+        let woken = shared.set_active_workers(to);
         if self.decisions.len() == MOST_DECISIONS {
             self.decisions.pop_front();
         }
@@ -108,59 +132,77 @@ impl State {
             to,
             reason,
         });
+        woken
     }
 
-    fn processors(&mut self) -> usize {
-        if self.processors_last == 0 {
-            self.processors_last = PROCESSORS_LAST;
-            self.processors =
-                unpinned(std::thread::available_parallelism).map_or(usize::MAX, usize::from);
+    fn decide(&mut self, shared: &Shared, now: Instant, figures: &Figures) -> Woken {
+        match self.governor.look(figures) {
+            Some((to, reason)) => self.apply(shared, now, to, reason),
+            None => 0..0,
         }
-        self.processors_last -= 1;
-        self.processors
     }
 
-    /// What the workers did since the last call, if that is long enough ago.
-    fn figures(&mut self, shared: &Shared, now: Instant) -> Option<Figures> {
-        let since = self.before.as_ref().map(|&(at, _)| at);
-        let passed = since.map(|since| now.saturating_duration_since(since));
-        if passed.is_some_and(|passed| passed < INTERVAL) {
+    /// A poll holds up its worker.
+    fn stalled(&mut self, shared: &Shared, now: Instant) -> Woken {
+        self.before = None;
+        let all = shared.num_workers();
+        if shared.active_workers() == all {
+            return 0..0;
+        }
+        self.governor.lifted();
+        self.apply(shared, now, all, Reason::Stalled)
+    }
+
+    /// Whether it is time for a look.
+    fn is_due(&self, now: Instant) -> bool {
+        let passed = |&(at, _): &(Instant, _)| now.saturating_duration_since(at);
+        self.before
+            .as_ref()
+            .map(passed)
+            .is_none_or(|passed| passed >= INTERVAL)
+    }
+
+    /// What the workers did since the last reading, if that can be told.
+    fn figures(&mut self, shared: &Shared, now: Instant, reading: Reading) -> Option<Figures> {
+        if let Some(processors) = reading.processors {
+            self.processors = processors;
+            self.processors_last = PROCESSORS_LAST;
+        }
+        self.processors_last = self.processors_last.saturating_sub(1);
+        let before = self.before.replace((now, reading.times));
+        let (since, before) = before?;
+        let (_, times) = self.before.as_ref()?;
+        // The number has changed: of one that was let in there is nothing to compare with.
+        if before.len() != times.len() || times.len() != shared.active_workers() {
             return None;
         }
-        let times = shared.worker_times();
-        let before = self.before.replace((now, times));
-        let (passed, before) = (passed?, before?.1);
-        let (_, times) = self.before.as_ref()?;
         let mut figures = Figures {
-            active: shared.active_workers(),
+            active: times.len(),
             workers: shared.num_workers(),
-            processors: 0,
-            passed,
+            processors: self.processors,
+            passed: now.saturating_duration_since(since),
             ran: Duration::ZERO,
             delayed: Duration::ZERO,
             awake: Duration::ZERO,
-            queued: shared.queued(),
+            queued: reading.queued,
         };
-        for (now, before) in times.iter().zip(&before).take(figures.active) {
-            // A worker that has moved to another thread begins anew, and so does one that was let in.
+        for (now, before) in times.iter().zip(&before) {
+            // A worker that has moved to another thread begins anew.
             let did = now.since(before)?;
             figures.ran += did.ran;
             figures.delayed += did.delayed;
             figures.awake += did.awake;
         }
-        figures.processors = self.processors();
         Some(figures)
     }
 }
 
 impl Tuner {
-    /// It is off.
-    pub(crate) fn new() -> Tuner {
+    pub(crate) fn new(on: bool, obstacle: Option<Obstacle>) -> Tuner {
         Tuner {
-            obstacle: OnceLock::new(),
-            is_on: AtomicBool::new(false),
+            obstacle,
+            is_on: AtomicBool::new(on),
             state: Mutex::new(State {
-                on: false,
                 governor: Governor::new(),
                 before: None,
                 processors: 0,
@@ -170,81 +212,87 @@ impl Tuner {
         }
     }
 
-    /// The runtime begins, with the tuner on or off.
-    pub(crate) fn begin(&self, on: bool, obstacle: Option<Obstacle>) {
-        if let Some(obstacle) = obstacle {
-            let _ = self.obstacle.set(obstacle);
-        }
-        self.state.lock().on = on;
-        self.is_on.store(on, Ordering::Relaxed);
+    #[inline]
+    fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
     }
 
-    /// Called by the watch at each look. `stalled`: a poll was overdue lately.
+    /// Called by the watch at each look, and by nobody else. `stalled`: a poll was overdue lately.
     #[inline]
     pub(crate) fn look(&self, shared: &Shared, now: Instant, stalled: bool) {
-        if self.is_on.load(Ordering::Relaxed) {
+        if self.is_on() {
             self.consider(shared, now, stalled);
         }
     }
 
     #[cold]
     fn consider(&self, shared: &Shared, now: Instant, stalled: bool) {
-        let mut state = self.state.lock();
-        if !state.on {
-            return;
-        }
         if stalled {
-            let all = shared.num_workers();
-            if shared.active_workers() < all {
-                state.governor.lifted();
-                state.apply(shared, now, all, Reason::Stalled);
-            }
-            state.before = None;
+            self.act(shared, |state| state.stalled(shared, now));
             return;
         }
-        if let Some(figures) = state.figures(shared, now) {
-            decide(&mut state, shared, now, &figures);
+        let with_processors = {
+            let state = self.state.lock();
+            if !state.is_due(now) {
+                return;
+            }
+            state.processors_last == 0
+        };
+        // Files are read while nobody waits for the lock.
+        let reading = Reading::take(shared, with_processors);
+        self.act(shared, |state| match state.figures(shared, now, reading) {
+            Some(figures) => state.decide(shared, now, &figures),
+            None => 0..0,
+        });
+    }
+
+    /// Changes the state unless it was turned off meanwhile, and wakes whom that concerns.
+    fn act(&self, shared: &Shared, change: impl FnOnce(&mut State) -> Woken) {
+        let mut state = self.state.lock();
+        if !self.is_on() {
+            return;
         }
+        let woken = change(&mut state);
+        drop(state);
+        shared.wake_all(woken);
     }
 
     /// Acts on figures that somebody else made up.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn feed(&self, shared: &Shared, figures: &Figures) {
-        decide(&mut self.state.lock(), shared, Instant::now(), figures);
+        let woken = self.state.lock().decide(shared, Instant::now(), figures);
+        shared.wake_all(woken);
     }
 
     /// Turns it on or off. Off: all workers take part.
     pub(crate) fn set(&self, shared: &Shared, on: bool) -> io::Result<()> {
         if on {
-            Obstacle::check(self.obstacle.get().copied())?;
+            Obstacle::check(self.obstacle)?;
         }
         let mut state = self.state.lock();
-        if state.on == on {
+        if self.is_on() == on {
             return Ok(());
         }
-        state.on = on;
-        state.forget();
         self.is_on.store(on, Ordering::Relaxed);
-        if !on {
+        state.forget();
+        let woken = if on {
+            0..0
+        } else {
             let all = shared.num_workers();
-            state.apply(shared, Instant::now(), all, Reason::TurnedOff);
-        }
+            state.apply(shared, Instant::now(), all, Reason::TurnedOff)
+        };
+        drop(state);
+        shared.wake_all(woken);
         Ok(())
     }
 
     pub(crate) fn report(&self, shared: &Shared) -> Tuning {
         let state = self.state.lock();
         Tuning {
-            on: state.on,
+            on: self.is_on(),
             active_workers: shared.active_workers(),
             workers: shared.num_workers(),
             decisions: state.decisions.iter().cloned().collect(),
         }
-    }
-}
-
-fn decide(state: &mut State, shared: &Shared, now: Instant, figures: &Figures) {
-    if let Some((to, reason)) = state.governor.look(figures) {
-        state.apply(shared, now, to, reason);
     }
 }

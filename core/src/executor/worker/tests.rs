@@ -11,6 +11,7 @@ use crate::executor::{Measured, Neighbours, Plan};
 use crate::task::memory::Pool as Memory;
 use crate::task::new_task;
 use crate::thread::{ParkHooks as Hooks, ThreadOptions};
+use crate::tune::Tuner;
 
 /// Two workers that no thread runs, the second asleep.
 pub(super) fn awake_and_asleep() -> (SharedRef, Workers) {
@@ -40,6 +41,7 @@ pub(super) fn awake_with(
         policy,
         neighbours: Neighbours::new(nodes),
         measured,
+        tuner: Tuner::new(false, None),
     };
     Shared::with_workers(
         nodes.len(),
