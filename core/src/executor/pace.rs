@@ -31,8 +31,10 @@ const EVENT_PERIOD: Duration = Duration::from_micros(100);
 /// for [`DOUBTED_LOOKS`] looks, which come soon, one interval of long polls is enough: whatever makes them may
 /// have to wait in the queue first.
 ///
-/// With the slot three polls in four may be long and one short, for polls of a third more than this.
-const LONG: Duration = Duration::from_micros(6);
+/// Where many tasks wait three polls in four may be out of the slot, and the fourth a short one of another task:
+/// there the limit is lower. Where few wait the slot holds up nobody.
+const LONG: Duration = Duration::from_micros(10);
+const LONG_IN_A_CROWD: Duration = Duration::from_micros(7);
 const LONG_TO_BEGIN: u32 = 8;
 const LONG_LOOKS: u32 = 64;
 const DOUBTED_LOOKS: u32 = 32;
@@ -51,8 +53,9 @@ enum Long {
 
 impl Long {
     /// After an interval of polls that lasted `nanos` each.
-    fn after(self, nanos: u64) -> Long {
-        let long = nanos >= LONG.as_nanos() as u64;
+    fn after(self, nanos: u64, crowded: bool) -> Long {
+        let limit = if crowded { LONG_IN_A_CROWD } else { LONG };
+        let long = nanos >= limit.as_nanos() as u64;
         match self {
             Long::Not { seen } if long && seen + 1 < LONG_TO_BEGIN => Long::Not { seen: seen + 1 },
             _ if long => Long::Since { left: LONG_LOOKS },
@@ -123,8 +126,9 @@ impl Pace {
         (tick | self.event_mask.get() | self.injector_mask.get()).wrapping_add(1)
     }
 
-    /// The worker looks around in the midst of its work. Whether its polls are [`LONG`].
-    pub(super) fn look(&self, now: Instant, polls: u64) -> bool {
+    /// The worker looks around in the midst of its work. Whether its polls are [`LONG`]; `crowded`: many
+    /// tasks wait to be run.
+    pub(super) fn look(&self, now: Instant, polls: u64, crowded: bool) -> bool {
         if let Some((since, before)) = self.since.replace(Some((now, polls)))
             && polls > before
         {
@@ -132,7 +136,7 @@ impl Pace {
             let mean = self.mean.get().midpoint(nanos);
             self.last.set(nanos);
             self.mean.set(mean);
-            self.long.set(self.long.get().after(nanos));
+            self.long.set(self.long.get().after(nanos, crowded));
             self.injector_mask
                 .set(interval(INJECTOR_PERIOD, mean, INJECTOR_LEAST, INJECTOR_INTERVAL) - 1);
             let events = match self.long.get() {
@@ -164,7 +168,7 @@ mod tests {
         for _ in 0..64 {
             now += Duration::from_nanos(nanos * 50);
             polls += 50;
-            long = pace.look(now, polls);
+            long = pace.look(now, polls, false);
         }
         (pace, long)
     }
@@ -195,8 +199,13 @@ mod tests {
 
     /// Looks once more, after so many polls of that length.
     fn look_after(pace: &Pace, count: u64, nanos: u64) -> bool {
+        look_in(pace, count, nanos, false)
+    }
+
+    fn look_in(pace: &Pace, count: u64, nanos: u64, crowded: bool) -> bool {
         let (since, polls) = pace.since.get().unwrap();
-        pace.look(since + Duration::from_nanos(nanos * count), polls + count)
+        let now = since + Duration::from_nanos(nanos * count);
+        pace.look(now, polls + count, crowded)
     }
 
     #[test]
@@ -236,7 +245,7 @@ mod tests {
                 assert_eq!(intervals(&pace).1, DOUBTED_INTERVAL);
                 assert!(!look_after(&pace, DOUBTED_INTERVAL.into(), 300));
             }
-            assert!(look_after(&pace, DOUBTED_INTERVAL.into(), 7_500));
+            assert!(look_in(&pace, DOUBTED_INTERVAL.into(), 7_500, true));
         }
     }
 
@@ -246,8 +255,24 @@ mod tests {
         for _ in 0..DOUBTED_LOOKS {
             assert!(!look_after(&pace, DOUBTED_INTERVAL.into(), 300));
         }
-        assert!(!look_after(&pace, 64, 7_500));
+        assert!(!look_in(&pace, 64, 7_500, true));
         assert_eq!(intervals(&pace).1, 16, "by the mean alone");
+    }
+
+    #[test]
+    fn in_a_crowd_shorter_polls_are_long() {
+        for (crowded, nanos, long) in [
+            (false, 9_900, false),
+            (false, 10_000, true),
+            (true, 6_900, false),
+            (true, 7_000, true),
+        ] {
+            let (pace, _) = used_to(100);
+            for _ in 1..LONG_TO_BEGIN {
+                assert!(!look_in(&pace, 8, nanos, crowded));
+            }
+            assert_eq!(look_in(&pace, 8, nanos, crowded), long, "{crowded} {nanos}");
+        }
     }
 
     #[test]
@@ -262,10 +287,10 @@ mod tests {
     fn waits_do_not_count() {
         let (pace, now) = (Pace::new(EVENT_LEAST), Instant::now());
         pace.begin(now, 0);
-        pace.look(now + Duration::from_micros(1), 50);
+        pace.look(now + Duration::from_micros(1), 50, false);
         let later = now + Duration::from_secs(1);
         pace.begin(later, 50);
-        assert!(!pace.look(later + Duration::from_micros(1), 100));
+        assert!(!pace.look(later + Duration::from_micros(1), 100, false));
         assert_eq!(intervals(&pace), (32, 64));
     }
 
@@ -289,7 +314,7 @@ mod tests {
         let (pace, _) = used_to(5_000);
         let before = intervals(&pace);
         let (now, polls) = pace.since.get().unwrap();
-        pace.look(now + Duration::from_secs(1), polls);
+        pace.look(now + Duration::from_secs(1), polls, false);
         assert_eq!(intervals(&pace), before);
     }
 }

@@ -41,7 +41,7 @@ use std::time::Duration;
 pub(super) const BACKLOG: Duration = Duration::from_micros(40);
 /// The most tasks that are kept. More than these are a load that two workers share for a while,
 /// however short each poll is.
-const MOST: u64 = 16;
+pub(super) const MOST: usize = 16;
 /// One in so many polls may end its task.
 const POLLS_TO_END: u64 = 3;
 
@@ -71,7 +71,7 @@ pub(super) fn reserve(mean: u64, polls: u64, ended: u64) -> u32 {
     if ended * POLLS_TO_END > polls {
         return 0;
     }
-    (BACKLOG.as_nanos() as u64 / mean.max(1)).min(MOST) as u32
+    (BACKLOG.as_nanos() as u64 / mean.max(1)).min(MOST as u64) as u32
 }
 
 #[cfg(all(test, not(loom)))]

@@ -81,7 +81,8 @@ impl Worker {
         }
         let now = time::now();
         self.count_polls(self.front.tick().wrapping_sub(1));
-        let long = self.pace.look(now, self.counters.polls.get());
+        let crowded = self.queue.len() > reserve::MOST || !self.shared.injector.is_empty();
+        let long = self.pace.look(now, self.counters.polls.get(), crowded);
         let detour = self.detour.get() & !LONG_POLLS;
         self.detour.set(detour | if long { LONG_POLLS } else { 0 });
         self.batch(|| {
