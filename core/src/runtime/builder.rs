@@ -220,7 +220,8 @@ impl Builder {
     }
 
     /// Whether the runtime keeps a histogram of how long polls take, for
-    /// [`Snapshot::poll_time_histogram`]. Off by default: then it costs nothing.
+    /// [`Snapshot::poll_time_histogram`]. Off by default: then it costs a look at a flag, and that under
+    /// few policies.
     ///
     /// It takes two looks at the clock for each poll, and 2.2 KB for each worker; see `docs/metrics.md`
     /// for what that costs.
@@ -232,7 +233,8 @@ impl Builder {
     }
 
     /// Whether the runtime keeps a histogram of how long tasks are ready before they are polled, for
-    /// [`Snapshot::schedule_latency_histogram`]. Off by default: then it costs nothing.
+    /// [`Snapshot::schedule_latency_histogram`]. Off by default: then it costs a look at a flag for each task
+    /// that comes from outside.
     ///
     /// It takes a look at the clock for each time that a task becomes ready, and one for each poll, which
     /// [`poll_time_histogram`](Self::poll_time_histogram) needs too; a record of 64 bytes for each task, if

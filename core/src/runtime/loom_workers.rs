@@ -88,6 +88,16 @@ fn loom_runtime_tasks_that_spawn_tasks_all_run() {
 }
 
 #[test]
+fn loom_runtime_task_that_is_spawned_while_a_worker_is_sent_aside_runs() {
+    model(|| {
+        let runtime = runtime(2);
+        let shared = runtime.handle().shared();
+        shared.wake_all(shared.set_active_workers(1));
+        block_on_thread(runtime.spawn(async {})).unwrap();
+    });
+}
+
+#[test]
 fn loom_runtime_wakes_from_tasks_and_threads_are_not_lost() {
     model(|| {
         let runtime = runtime(2);

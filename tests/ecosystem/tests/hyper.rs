@@ -101,6 +101,7 @@ async fn http1() {
                 back.reverse();
                 assert!(back == body);
             }
+            sender.ready().await.expect("ready");
             let response = sender.send_request(request("/elsewhere", Vec::new())).await;
             assert_eq!(
                 response.expect("a response").status(),
