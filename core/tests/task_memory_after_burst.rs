@@ -1,13 +1,15 @@
 //! What a burst of tasks leaves, as the allocator counts it and as the system does. Alone in its
 //! process, for both figures are the whole process's.
 
+mod common;
+
+use common::until;
 use libruntime_core::runtime::Builder;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
 
 struct Counting;
 
@@ -67,15 +69,6 @@ async fn wait(gate: Arc<Gate>, place: usize) {
     })
     .await;
     gate.waiting.fetch_sub(1, Ordering::SeqCst);
-}
-
-/// Asks until `true`, which other threads see to.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < patience, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The tuner and the profiles, from outside.
 
+#[cfg(not(libruntime_plain_alloc))]
+mod common;
+
 use libruntime_core::blocking::Class;
 use libruntime_core::runtime::{Affinity, Builder, Runtime};
 use libruntime_core::tune::Profile;
 use std::io::ErrorKind;
 use std::thread::available_parallelism;
-#[cfg(not(libruntime_plain_alloc))]
-use std::time::{Duration, Instant};
 
 fn limit_of_general_jobs(runtime: &Runtime) -> usize {
     runtime.metrics().blocking_classes()[0].limit
@@ -100,22 +101,13 @@ fn after_a_crowd(set: impl Fn(&mut Builder) -> &mut Builder) -> Runtime {
     runtime
 }
 
-#[cfg(not(libruntime_plain_alloc))]
-fn until(what: &str, done: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < patience, "{what}");
-        std::thread::yield_now();
-    }
-}
-
-#[cfg(not(libruntime_plain_alloc))]
-const SLABS: usize = 4 * (64 << 10);
-
 /// Where tasks' memory is the allocator's, as under tools, none is kept.
 #[cfg(not(libruntime_plain_alloc))]
 #[test]
 fn profile_for_io_keeps_the_memory_of_a_crowd() {
+    use common::until;
+
+    const SLABS: usize = 4 * (64 << 10);
     let kept = |runtime: &Runtime| runtime.metrics().task_memory_bytes();
     let io = after_a_crowd(|builder| builder.profile(Profile::Io));
     assert!(kept(&io) > 4 << 20, "{} bytes", kept(&io));

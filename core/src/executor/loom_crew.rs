@@ -2,76 +2,41 @@
 
 use super::crew::Crew;
 use super::driver::ReactorHandle;
-use super::idle::{Idle, Sleep};
-use super::parker::Parker;
+use super::loom_tests::Bench;
 use crate::shim::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// Two workers, of which the second may be sent aside. Work is a count; taking one off is a steal.
-struct Bench {
-    idle: Idle,
+/// Two workers, of which the second may be sent aside.
+struct Aside {
+    bench: Bench,
     crew: Crew,
-    work: AtomicUsize,
     /// What the second worker has in its own queue, where nobody else looks.
     held: AtomicUsize,
-    parkers: [Parker; 2],
-    done: AtomicUsize,
 }
 
-impl Bench {
-    fn new(held: usize) -> Arc<Bench> {
-        Arc::new(Bench {
-            idle: Idle::new(2),
+impl Deref for Aside {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.bench
+    }
+}
+
+impl Aside {
+    fn new(held: usize) -> Arc<Aside> {
+        Arc::new(Aside {
+            bench: Bench::new(2),
             crew: Crew::new(2),
-            work: AtomicUsize::new(0),
             held: AtomicUsize::new(held),
-            parkers: [Parker::new(), Parker::new()],
-            done: AtomicUsize::new(0),
         })
-    }
-
-    fn publish(&self) {
-        self.work.fetch_add(1, Ordering::Release);
-        self.notify();
-    }
-
-    fn notify(&self) {
-        if let Some(worker) = self.idle.claim_sleeper(0) {
-            self.parkers[worker].unpark(&ReactorHandle);
-        }
-    }
-
-    fn has_work(&self) -> bool {
-        self.work.load(Ordering::Acquire) > 0
-    }
-
-    fn take(&self) -> bool {
-        self.work
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| {
-                work.checked_sub(1)
-            })
-            .is_ok()
     }
 
     fn set(&self, active: usize) {
         for worker in self.crew.set(active) {
             self.parkers[worker].unpark(&ReactorHandle);
-        }
-    }
-
-    fn end_search(&self, index: usize) {
-        if self.idle.end_search(index) && self.has_work() {
-            self.notify();
-        }
-    }
-
-    fn finish(&self, total: usize) {
-        if self.done.fetch_add(1, Ordering::SeqCst) + 1 == total {
-            for parker in &self.parkers {
-                parker.unpark(&ReactorHandle);
-            }
         }
     }
 
@@ -112,19 +77,11 @@ impl Bench {
                 self.finish(total);
                 continue;
             }
-            if self.idle.sleep(index, std::mem::take(&mut searching)) == Sleep::LookFirst
-                && self.has_work()
-            {
-                self.idle.sleep_to_search(index);
-                searching = true;
-                continue;
-            }
-            self.parkers[index].park(None);
-            searching = self.idle.wake(index);
+            self.sleep(index, &mut searching);
         }
     }
 
-    fn workers(self: &Arc<Bench>, total: usize) -> [thread::JoinHandle<()>; 2] {
+    fn workers(self: &Arc<Aside>, total: usize) -> [thread::JoinHandle<()>; 2] {
         [0, 1].map(|index| {
             let own = self.clone();
             thread::spawn(move || own.worker(index, total))
@@ -136,7 +93,7 @@ impl Bench {
 #[test]
 fn loom_crew_work_that_is_published_while_it_shrinks_is_done() {
     crate::shim::model(|| {
-        let bench = Bench::new(0);
+        let bench = Aside::new(0);
         let workers = bench.workers(1);
         let other = bench.clone();
         let publisher = thread::spawn(move || other.publish());
@@ -151,7 +108,7 @@ fn loom_crew_work_that_is_published_while_it_shrinks_is_done() {
 #[test]
 fn loom_crew_worker_that_is_sent_aside_leaves_its_tasks_to_the_others() {
     crate::shim::model(|| {
-        let bench = Bench::new(1);
+        let bench = Aside::new(1);
         let workers = bench.workers(1);
         bench.set(1);
         for worker in workers {
@@ -163,7 +120,7 @@ fn loom_crew_worker_that_is_sent_aside_leaves_its_tasks_to_the_others() {
 #[test]
 fn loom_crew_work_that_is_published_while_it_shrinks_and_grows_is_done() {
     crate::shim::model(|| {
-        let bench = Bench::new(0);
+        let bench = Aside::new(0);
         let workers = bench.workers(1);
         bench.set(1);
         bench.publish();
@@ -177,7 +134,7 @@ fn loom_crew_work_that_is_published_while_it_shrinks_and_grows_is_done() {
 #[test]
 fn loom_crew_worker_that_is_let_in_comes_back() {
     crate::shim::model(|| {
-        let bench = Bench::new(0);
+        let bench = Aside::new(0);
         bench.set(1);
         let own = bench.clone();
         let worker = thread::spawn(move || {
@@ -196,7 +153,7 @@ fn loom_crew_worker_that_is_let_in_comes_back() {
 #[test]
 fn loom_crew_reactor_of_one_that_is_sent_aside_is_taken_by_another() {
     crate::shim::model(|| {
-        let bench = Bench::new(0);
+        let bench = Aside::new(0);
         let reactor = Arc::new((Mutex::new(()), AtomicBool::new(false)));
         let held = reactor.0.try_lock();
         assert!(held.is_some());

@@ -10,30 +10,30 @@ use std::sync::Arc;
 
 /// Work is a count; taking one off is a steal. The last few may be the reserve of whoever published it,
 /// which nobody else takes.
-struct Bench {
-    idle: Idle,
+pub(super) struct Bench {
+    pub(super) idle: Idle,
     work: AtomicUsize,
     reserve: usize,
-    parkers: Vec<Parker>,
-    done: AtomicUsize,
+    pub(super) parkers: Vec<Parker>,
+    pub(super) done: AtomicUsize,
 }
 
 impl Bench {
-    fn new(workers: usize) -> Arc<Bench> {
+    pub(super) fn new(workers: usize) -> Bench {
         Bench::with_reserve(workers, 0)
     }
 
-    fn with_reserve(workers: usize, reserve: usize) -> Arc<Bench> {
-        Arc::new(Bench {
+    fn with_reserve(workers: usize, reserve: usize) -> Bench {
+        Bench {
             reserve,
             idle: Idle::new(workers),
             work: AtomicUsize::new(0),
             parkers: (0..workers).map(|_| Parker::new()).collect(),
             done: AtomicUsize::new(0),
-        })
+        }
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         if self.work.fetch_add(1, Ordering::Release) >= self.reserve {
             self.notify();
         }
@@ -49,7 +49,7 @@ impl Bench {
         self.work.load(Ordering::Acquire) > self.reserve
     }
 
-    fn take(&self) -> bool {
+    pub(super) fn take(&self) -> bool {
         self.work
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| {
                 (work > self.reserve).then(|| work - 1)
@@ -67,33 +67,46 @@ impl Bench {
             }
             if searching && self.take() {
                 searching = false;
-                if self.idle.end_search(index) && self.has_work() {
-                    self.notify();
-                }
-                if self.done.fetch_add(1, Ordering::SeqCst) + 1 == total {
-                    for parker in &self.parkers {
-                        parker.unpark(&ReactorHandle);
-                    }
-                }
+                self.end_search(index);
+                self.finish(total);
                 continue;
             }
-            if self.idle.sleep(index, std::mem::take(&mut searching)) == Sleep::LookFirst
-                && self.has_work()
-            {
-                self.idle.sleep_to_search(index);
-                searching = true;
-                continue;
-            }
-            self.parkers[index].park(None);
-            searching = self.idle.wake(index);
+            self.sleep(index, &mut searching);
         }
+    }
+
+    pub(super) fn end_search(&self, index: usize) {
+        if self.idle.end_search(index) && self.has_work() {
+            self.notify();
+        }
+    }
+
+    /// A piece of work is done. After the last one everybody is to hear of it.
+    pub(super) fn finish(&self, total: usize) {
+        if self.done.fetch_add(1, Ordering::SeqCst) + 1 == total {
+            for parker in &self.parkers {
+                parker.unpark(&ReactorHandle);
+            }
+        }
+    }
+
+    /// Sleeps, or is to go on searching.
+    pub(super) fn sleep(&self, index: usize, searching: &mut bool) {
+        if self.idle.sleep(index, std::mem::take(searching)) == Sleep::LookFirst && self.has_work()
+        {
+            self.idle.sleep_to_search(index);
+            *searching = true;
+            return;
+        }
+        self.parkers[index].park(None);
+        *searching = self.idle.wake(index);
     }
 }
 
 #[test]
 fn loom_sleep_one_worker_misses_no_work() {
     crate::shim::model(|| {
-        let bench = Bench::new(1);
+        let bench = Arc::new(Bench::new(1));
         let own = bench.clone();
         let worker = thread::spawn(move || own.worker(0, 2));
         bench.publish();
@@ -105,7 +118,7 @@ fn loom_sleep_one_worker_misses_no_work() {
 #[test]
 fn loom_sleep_two_workers_miss_no_work() {
     crate::shim::model(|| {
-        let bench = Bench::new(2);
+        let bench = Arc::new(Bench::new(2));
         let workers = [0, 1].map(|index| {
             let own = bench.clone();
             thread::spawn(move || own.worker(index, 1))
@@ -121,7 +134,7 @@ fn loom_sleep_two_workers_miss_no_work() {
 #[test]
 fn loom_sleep_reserve_hides_no_other_work() {
     crate::shim::model(|| {
-        let bench = Bench::with_reserve(2, 1);
+        let bench = Arc::new(Bench::with_reserve(2, 1));
         let workers = [0, 1].map(|index| {
             let own = bench.clone();
             thread::spawn(move || own.worker(index, 1))
@@ -138,7 +151,7 @@ fn loom_sleep_reserve_hides_no_other_work() {
 #[test]
 fn loom_sleep_two_publishers_are_both_heard() {
     crate::shim::model(|| {
-        let bench = Bench::new(1);
+        let bench = Arc::new(Bench::new(1));
         let own = bench.clone();
         let worker = thread::spawn(move || own.worker(0, 2));
         let other = bench.clone();
@@ -149,48 +162,38 @@ fn loom_sleep_two_publishers_are_both_heard() {
     });
 }
 
+/// A thread writes and unparks, while this one waits by `wait`, told what that has written so far.
+fn unparked_by_another(wait: impl Fn(&Parker, &AtomicUsize)) {
+    let parker = Arc::new(Parker::new());
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (own, write) = (parker.clone(), seen.clone());
+    parker.attach();
+    let waker = thread::spawn(move || {
+        write.store(1, Ordering::Relaxed);
+        own.unpark(&ReactorHandle);
+    });
+    wait(&parker, &seen);
+    while seen.load(Ordering::Relaxed) == 0 {
+        parker.park(None);
+    }
+    waker.join().unwrap();
+}
+
 #[test]
 fn loom_parker_keeps_an_unpark_that_comes_first() {
-    crate::shim::model(|| {
-        let parker = Arc::new(Parker::new());
-        let seen = Arc::new(AtomicUsize::new(0));
-        let (own, write) = (parker.clone(), seen.clone());
-        parker.attach();
-        let waker = thread::spawn(move || {
-            write.store(1, Ordering::Relaxed);
-            own.unpark(&ReactorHandle);
-        });
-        while seen.load(Ordering::Relaxed) == 0 {
-            parker.park(None);
-        }
-        waker.join().unwrap();
-    });
+    crate::shim::model(|| unparked_by_another(|_, _| {}));
 }
 
 /// A worker that lingers looks for an unpark before it sleeps.
 #[test]
 fn loom_parker_keeps_an_unpark_for_who_looks_and_then_sleeps() {
     crate::shim::model(|| {
-        let parker = Arc::new(Parker::new());
-        let seen = Arc::new(AtomicUsize::new(0));
-        let (own, write) = (parker.clone(), seen.clone());
-        parker.attach();
-        let waker = thread::spawn(move || {
-            write.store(1, Ordering::Relaxed);
-            own.unpark(&ReactorHandle);
+        unparked_by_another(|parker, seen| {
+            if parker.take() || parker.park(None) {
+                let seen = seen.load(Ordering::Relaxed);
+                assert_eq!(seen, 1, "what came before the unpark");
+            }
         });
-        let unparked = parker.take() || parker.park(None);
-        if unparked {
-            assert_eq!(
-                seen.load(Ordering::Relaxed),
-                1,
-                "what came before the unpark"
-            );
-        }
-        while seen.load(Ordering::Relaxed) == 0 {
-            parker.park(None);
-        }
-        waker.join().unwrap();
     });
 }
 

@@ -43,6 +43,13 @@ impl Course {
             looked: Cell::new(now),
         }
     }
+
+    /// The worker has looked at the reactor and the timers just now.
+    fn look(&self) {
+        let now = now();
+        self.now.set(now);
+        self.looked.set(now);
+    }
 }
 
 impl Worker {
@@ -89,15 +96,12 @@ impl Worker {
         let tick = self.next_tick();
         if tick.is_multiple_of(EVENT_INTERVAL) || is_due(course) {
             self.look_around();
-            let is_beyond = self.shared.crew.is_beyond(self.index());
-            if is_beyond {
+            if self.shared.crew.is_beyond(self.index()) {
                 self.stay_aside();
-            }
-            course.now.set(now());
-            course.looked.set(course.now.get());
-            if is_beyond {
+                course.look();
                 return None;
             }
+            course.look();
         } else {
             self.fire_due(course.now.get());
         }
@@ -105,8 +109,7 @@ impl Worker {
         // was woken was counted as searching.
         let Some(pick) = queue.pick(self.index(), &course.ageing) else {
             self.sleep();
-            course.now.set(now());
-            course.looked.set(course.now.get());
+            course.look();
             return None;
         };
         self.end_search();

@@ -6,6 +6,7 @@ use libruntime_core::task::yield_now;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::{Duration, Instant};
 
 pub(crate) mod home;
 
@@ -14,6 +15,15 @@ pub(crate) struct CountDrop(pub(crate) Arc<AtomicUsize>);
 impl Drop for CountDrop {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Asks until `true`, which other threads see to.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < patience, "{what}");
+        thread::yield_now();
     }
 }
 
