@@ -495,6 +495,43 @@ fn hook_that_does_not_end_is_not_waited_for_beyond_the_timeout() {
 }
 
 #[test]
+fn shutdown_counts_jobs_and_not_threads_on_their_way_out() {
+    let (release, held) = mpsc::channel::<()>();
+    let (stopping, is_stopping) = mpsc::channel();
+    let hook = Mutex::new((stopping, held));
+    let runtime = Builder::new()
+        .worker_threads(1)
+        .on_thread_stop(move || {
+            let (stopping, held) = &*hook.lock().unwrap();
+            stopping.send(()).unwrap();
+            held.recv().unwrap();
+        })
+        .build()
+        .unwrap();
+    let (release_job, job) = mpsc::channel::<()>();
+    let (started, has_started) = mpsc::channel();
+    drop(runtime.spawn_blocking(move || {
+        started.send(()).unwrap();
+        job.recv().unwrap();
+    }));
+    has_started.recv().unwrap();
+    let short = runtime.spawn_blocking(|| ());
+    runtime.block_on(short).unwrap().unwrap();
+    runtime.shutdown(Some(Duration::ZERO));
+    // The worker or the thread of the short job, one after the other.
+    let left = [(); 2].map(|()| {
+        is_stopping.recv().unwrap();
+        let report = runtime.shutdown(Some(Duration::ZERO));
+        release.send(()).unwrap();
+        report.blocking_left
+    });
+    release_job.send(()).unwrap();
+    release.send(()).unwrap();
+    assert!(runtime.shutdown(None).is_complete());
+    assert_eq!(left, [1, 1]);
+}
+
+#[test]
 fn settings_out_of_range_are_refused() {
     let error = Builder::new()
         .worker_threads(Builder::MAX_WORKERS + 1)

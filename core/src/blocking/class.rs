@@ -154,6 +154,11 @@ impl<J> Lanes<J> {
         None
     }
 
+    /// Jobs of all classes that were taken and have not ended.
+    pub(super) fn running(&self) -> usize {
+        self.busy
+    }
+
     /// A job that was taken has ended.
     pub(super) fn ended(&mut self, class: Class) {
         let lane = &mut self.lanes[class.index()];

@@ -118,6 +118,15 @@ impl State {
     fn is_empty(&self) -> bool {
         self.threads + self.starting + self.leaving == 0
     }
+
+    /// Threads that a job holds; if there is none, those on their way in or out, which may be held by
+    /// a hook.
+    fn held(&self) -> usize {
+        match self.lanes.running() {
+            0 => (self.threads + self.leaving).max(self.starting),
+            running => running,
+        }
+    }
 }
 
 impl Pool {
@@ -318,7 +327,7 @@ impl Pool {
     }
 
     /// After [`Pool::close`]: waits for the jobs that run, and for their threads. Returns how many
-    /// are still at it at `deadline`.
+    /// threads a job holds at `deadline`; if none, how many have not ended.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> usize {
         let mut state = self.state.lock();
         while !state.is_empty() {
@@ -327,7 +336,7 @@ impl Pool {
                 Some(deadline) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        return state.threads + state.leaving;
+                        return state.held();
                     }
                     state = self.empty.wait_timeout(state, left).0;
                 }

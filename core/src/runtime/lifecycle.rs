@@ -80,7 +80,8 @@ pub struct ShutdownReport {
     /// Threads of workers that had not ended when the time was over: held by a poll, or by a call of
     /// [`block_in_place`](crate::task::block_in_place), or waiting for such a call on another thread.
     pub workers_left: usize,
-    /// Threads still held by a blocking job when the time was over.
+    /// Threads still held by a blocking job when the time was over; if there was none, threads of the
+    /// blocking pool that had not ended, as one held by its `on_thread_stop` hook.
     pub blocking_left: usize,
 }
 
