@@ -1,25 +1,22 @@
 'use strict';
 // `workers.js CASE`: sockets in worker threads. The same file is the worker, told what to do by workerData.
 
+const { once } = require('node:events');
 const { readdirSync, readlinkSync } = require('node:fs');
 const net = require('node:net');
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads');
 
 const HOST = '127.0.0.1';
 
-/** Starts a worker that does `role`; resolves with it, its first message and promises of its end: of its
- *  exit code, and of the exception that ends it. */
+/** Starts a worker that does `role`; resolves with it, its first message and a promise of its exit code. */
 function start(role, data) {
   const worker = new Worker(__filename, { workerData: { role, data } });
   const exited = new Promise((resolve) => {
     worker.once('exit', resolve);
   });
-  const failed = new Promise((resolve) => {
-    worker.once('error', resolve);
-  });
   return new Promise((resolve, reject) => {
-    failed.then(reject);
-    worker.once('message', (message) => resolve({ worker, message, exited, failed }));
+    worker.once('error', reject);
+    worker.once('message', (message) => resolve({ worker, message, exited }));
   });
 }
 
@@ -146,7 +143,6 @@ const roles = {
         },
       },
     });
-    parentPort.postMessage('ready');
     const socket = await connect({ hostname: HOST, port, socket: {} });
     socket.write('x');
   },
@@ -222,8 +218,8 @@ const cases = {
   },
 
   async uncaught() {
-    const { failed } = await start('throws');
-    const error = await failed;
+    const worker = new Worker(__filename, { workerData: { role: 'throws' } });
+    const [error] = await once(worker, 'error');
     await echoOnce();
     console.log(`${error.message} ok`);
   },
