@@ -26,9 +26,9 @@ class Settings:
 
     quick: bool = False
 
-    def load(self, connections: int, size: int, *, churn: bool = False) -> tuple[str, ...]:
+    def load(self, connections: int, size: int, *, churn: bool = False, warmup: str = "0.15") -> tuple[str, ...]:
         """The load generator's options."""
-        seconds, warmup = ("0.15", "0.05") if self.quick else ("0.7", "0.15")
+        seconds, warmup = ("0.15", "0.05") if self.quick else ("0.7", warmup)
         options = ("--connections", str(connections), "--size", str(size), "--seconds", seconds, "--warmup", warmup)
         return (*options, "--churn") if churn else options
 

@@ -182,7 +182,7 @@ def tuned(settings: Settings) -> Suite:
         for line in LINES
         if line.name in TUNED_LINES
     ]
-    load = (*settings.load(500, 64), *(() if settings.quick else ("--warmup", TUNED_WARMUP)))
+    load = settings.load(500, 64, warmup=TUNED_WARMUP)
     echo = Workload(
         "echo-64B-x500",
         "TCP echo, 64 B over 500 connections",

@@ -15,7 +15,7 @@ use super::ordered::Course;
 use super::pace::{EVENT_INTERVAL, EVENT_LEAST, Pace};
 use super::parker::Parker;
 use super::queue::Local;
-use super::shared::{Shared, SharedRef};
+use super::shared::{Remote, Shared, SharedRef};
 use super::state::WorkerState;
 use super::sys;
 use super::timing::Timing;
@@ -239,7 +239,7 @@ impl Worker {
         self.index
     }
 
-    pub(super) fn remote(&self) -> &super::shared::Remote {
+    pub(super) fn remote(&self) -> &Remote {
         &self.shared.remotes[self.index]
     }
 
