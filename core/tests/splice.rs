@@ -1,12 +1,16 @@
 //! Bytes from pipes to sockets and back.
 
 use std::io::ErrorKind;
+use std::sync::Mutex;
 
 use futures_lite::{AsyncReadExt, AsyncWriteExt, future};
 use libruntime_core::event_loop::EventLoop;
 use libruntime_core::net::{TcpListener, TcpStream, splice};
 use libruntime_core::process::{Command, Stdio};
 use libruntime_core::runtime::{Builder, Runtime};
+
+/// A child that another test starts has this one's pipes until it has become its program.
+static PIPES: Mutex<()> = Mutex::new(());
 
 fn runtime() -> Runtime {
     Builder::new().worker_threads(2).build().unwrap()
@@ -59,6 +63,7 @@ async fn child_as_a_service() {
 
 #[test]
 fn connection_is_a_child_s_input_and_output() {
+    let _alone = PIPES.lock().unwrap();
     let (runtime, el) = (runtime(), EventLoop::new().unwrap());
     runtime.block_on(child_as_a_service()).unwrap();
     runtime
@@ -71,6 +76,7 @@ fn connection_is_a_child_s_input_and_output() {
 
 #[test]
 fn splice_that_was_given_up_has_counted_what_it_moved() {
+    let _alone = PIPES.lock().unwrap();
     runtime()
         .block_on(async {
             let mut child = Command::new("cat")
