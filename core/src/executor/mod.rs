@@ -25,6 +25,7 @@ mod pace;
 mod parker;
 mod policy;
 mod queue;
+mod relief;
 mod reserve;
 mod shared;
 mod slot;

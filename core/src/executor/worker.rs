@@ -15,6 +15,7 @@ use super::ordered::Course;
 use super::pace::{EVENT_INTERVAL, EVENT_LEAST, Pace};
 use super::parker::Parker;
 use super::queue::Local;
+use super::relief::Relief;
 use super::shared::{Remote, Shared, SharedRef};
 use super::state::WorkerState;
 use super::sys;
@@ -94,6 +95,7 @@ pub(crate) struct Worker {
     lifo_streak: Cell<u32>,
     pace: Pace,
     linger: Linger,
+    relief: Relief,
     /// When the turn at hand began, if the reserve was in doubt then.
     turn_began: Cell<Option<Instant>>,
     /// Tasks that had ended here when the worker last looked around, and polls.
@@ -158,6 +160,7 @@ impl Worker {
                 _ => EVENT_INTERVAL,
             }),
             linger: Linger::new(),
+            relief: Relief::new(index),
             turn_began: Cell::new(None),
             ended_before: Cell::new((0, 0)),
             owned: RefCell::new(OwnedTasks::new(index as u32)),
@@ -362,6 +365,8 @@ impl Drop for Current {
 
 #[cfg(all(test, not(loom)))]
 mod costs;
+#[cfg(all(test, not(loom)))]
+mod relief_tests;
 #[cfg(all(test, not(loom)))]
 mod reserve_tests;
 #[cfg(all(test, not(loom)))]

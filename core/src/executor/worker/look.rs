@@ -5,7 +5,7 @@ use crate::executor::driver;
 use crate::executor::queue::{InjectQueue, RunQueue, Thief};
 use crate::executor::reserve::{self, BACKLOG};
 use crate::shim::time;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Worker {
     #[inline]
@@ -94,9 +94,28 @@ impl Worker {
         self.refresh_eager();
         self.measure_reserve();
         self.fire(|| now);
+        self.relieve(now);
         self.share();
         self.counters.publish(&self.remote().counters);
         self.magazines.publish(&self.shared.memory);
+    }
+
+    /// Takes over what waits behind a peer that stands still: see [`Relief`](crate::executor::relief::Relief).
+    pub(super) fn relieve(&self, now: Instant) {
+        if self.shared.ordered.is_some() {
+            return;
+        }
+        let remotes = &self.shared.remotes;
+        let see = |peer: usize| remotes[peer].front.see();
+        let Some((peer, stood)) = self.relief.look(now, self.index, remotes.len(), see) else {
+            return;
+        };
+        let own = self.pace.mean().saturating_mul(self.queue.len() as u64);
+        if Duration::from_nanos(own) < stood
+            && let Some(task) = self.steal_half(&remotes[peer])
+        {
+            self.queue.push(task);
+        }
     }
 
     /// Announces what the own queue holds beyond the next task, or all of it if the next task may
