@@ -4,11 +4,10 @@
 //! milliseconds, and what is in its queue waits as long. Nobody searches as long as the others have enough to do,
 //! and the [watch](super::watch), which wakes a sleeper for such a queue, finds none. So a worker that
 //! looks around keeps an eye on one peer. If a look finds it in the turn that it was in [`PATIENCE`] ago,
-//! or longer, the worker takes half of its queue, and half of what is left at each of its next looks. If the
-//! peer has moved it looks at the next one.
+//! or longer, the worker takes its queue, half by half. If the peer has moved it looks at the next one.
 //!
-//! It takes nothing that would come sooner to its turn where it is, as far as one can know: what the worker has to
-//! do itself must be less, by the mean length of its polls, than the time for which the peer has stood.
+//! It takes nothing that may come sooner to its turn where it is: what the worker has to do itself must be less, by
+//! the mean length of its polls, than the time for which the peer has stood.
 //!
 //! A look costs a comparison. Each [`PATIENCE`] it reads the line that a peer writes in each of its turns.
 //!
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// How long a peer has to stand still: several times the length of a turn that says little, a fraction of the
 /// slice for which the system runs somebody else.
-const PATIENCE: Duration = Duration::from_micros(100);
+const PATIENCE: Duration = Duration::from_micros(50);
 
 /// What a worker knows of the peer that it keeps an eye on.
 #[derive(Debug)]

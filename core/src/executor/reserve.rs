@@ -14,7 +14,7 @@
 //! | the worker, when it wakes a task or takes one back that yields | does not announce it if the queue is no longer than the reserve |
 //! | the worker, between two polls, if somebody sleeps | gives its reserve up, and announces the queue, if a poll took longer than [`BACKLOG`] |
 //! | a searcher that nobody claimed, and a worker before it sleeps | leaves a queue alone that is no longer than its owner's reserve |
-//! | a busy worker that sees its owner [stand still](super::relief) | takes half of the queue, reserve or not |
+//! | a busy worker that sees its owner [stand still](super::relief) | takes the queue over, reserve or not |
 //!
 //! A task that is *spawned* is announced as if there were no reserve, because nobody knows how long it
 //! takes; and whoever is claimed, by that or by the watch, may take anything.

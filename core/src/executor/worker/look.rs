@@ -110,8 +110,11 @@ impl Worker {
         let Some((peer, stood)) = self.relief.look(now, self.index, remotes.len(), see) else {
             return;
         };
-        let own = self.pace.mean().saturating_mul(self.queue.len() as u64);
-        if Duration::from_nanos(own) < stood
+        let comes_sooner = || {
+            let own = self.pace.mean().saturating_mul(self.queue.len() as u64);
+            Duration::from_nanos(own) < stood
+        };
+        while comes_sooner()
             && let Some(task) = self.steal_half(&remotes[peer])
         {
             self.queue.push(task);
