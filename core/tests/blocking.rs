@@ -210,6 +210,19 @@ fn jobs_that_race_with_the_end_of_keep_alives_all_run() {
     }
 }
 
+/// One that has just run a few jobs, one soon after the other, looks for the next before it sleeps.
+#[test]
+fn thread_that_looks_for_a_job_hears_of_the_end() {
+    for _ in 0..50 {
+        let runtime = builder().build().unwrap();
+        for number in 0..10 {
+            let job = runtime.spawn_blocking(move || number);
+            assert_eq!(join(&runtime, job), number);
+        }
+        assert!(runtime.shutdown(None).is_complete());
+    }
+}
+
 #[test]
 fn panicking_job_leaves_its_thread_and_its_class_intact() {
     let runtime = builder().max_blocking_threads(1).build().unwrap();

@@ -37,6 +37,9 @@
 //! - *A call at the end of a keep-alive.* Whoever calls takes the thread off the idle ones, under the
 //!   lock. A thread whose time is over looks, under the lock, whether it is still among them; if not,
 //!   it was called, and comes.
+//! - *A look before the sleep.* A thread whose last wait was short looks at its word for a while before it
+//!   sleeps (`pool.rs`). To others it is idle already, and whoever calls it unparks it as ever; that costs
+//!   little while it is awake. It looks at the word before each sleep anyway, so nothing is missed.
 //! - *No thread can be started.* The call is taken back. Threads that there are take the jobs when
 //!   they come to them, and the next submission calls again; if there are none, the jobs are
 //!   cancelled.

@@ -2,7 +2,7 @@
 
 use super::class::{Class, ClassSettings, Lanes};
 use super::job::Job;
-use crate::executor::SharedRef;
+use crate::executor::{SharedRef, linger};
 use crate::metrics;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::sync::{Condvar, Mutex, MutexGuard};
@@ -13,6 +13,13 @@ use crate::time::clock;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long an idle thread looks for a call before it sleeps, if the last wait was short: about what it costs to
+/// sleep and to be woken, so that a look in vain at most doubles that (Karlin et al., "Competitive randomized
+/// algorithms for nonuniform problems", 1990).
+const LOOK: Duration = Duration::from_micros(30);
+/// A wait as short as this, the wake-up included, lets expect that the next one is short.
+const SOON: Duration = Duration::from_micros(100);
 
 /// How a pool is to be.
 #[derive(Clone, Debug)]
@@ -246,6 +253,7 @@ impl Pool {
             thread: thread::current(),
             news: AtomicU32::new(NONE),
         });
+        let mut soon = false;
         let mut state = self.state.lock();
         state.called = false;
         loop {
@@ -262,7 +270,7 @@ impl Pool {
                 break;
             }
             let stay;
-            (state, stay) = self.idle(&me, state);
+            (state, stay) = self.idle(&me, &mut soon, state);
             if !stay {
                 break;
             }
@@ -271,21 +279,29 @@ impl Pool {
         state.leaving += 1;
     }
 
-    /// Waits for a call. Whether the thread is to stay.
+    /// Waits for a call, which may come `soon`. Whether the thread is to stay.
     fn idle<'a>(
         &'a self,
         me: &Arc<Sleeper>,
+        soon: &mut bool,
         mut state: MutexGuard<'a, State>,
     ) -> (MutexGuard<'a, State>, bool) {
         me.news.store(NONE, Ordering::Relaxed);
         state.idle.push(me.clone());
-        let mut leave_at = Some(clock::after(Instant::now(), self.keep_alive));
+        let began = Instant::now();
+        let mut leave_at = Some(clock::after(began, self.keep_alive));
         drop(state);
+        let is_called = || me.news.load(Ordering::Acquire) != NONE;
+        if *soon {
+            let end = clock::after(began, self.keep_alive.min(LOOK));
+            let _ = linger::look(end, || is_called().then_some(()));
+        }
         loop {
             let mut in_time = true;
-            while in_time && me.news.load(Ordering::Acquire) == NONE {
+            while in_time && !is_called() {
                 in_time = park_until(leave_at);
             }
+            *soon = !cfg!(loom) && began.elapsed() <= SOON;
             let mut state = self.state.lock();
             match me.news.load(Ordering::Relaxed) {
                 CALLED => {

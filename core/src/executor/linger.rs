@@ -37,17 +37,15 @@
 //! While it lingers a worker is among the sleepers and holds the reactor, as in its sleep, but its parker
 //! is empty. **The race to prevent**: it sleeps although it was unparked while it lingered. An unpark leaves
 //! its mark in the parker, where each look finds it, and if none does, the step into the sleep: see
-//! [`Parker`]. And as nobody sleeps in the reactor yet, that unpark writes to no eventfd.
+//! [`Parker`](super::parker::Parker). And as nobody sleeps in the reactor yet, that unpark writes to no eventfd.
 
-use super::driver;
-use super::parker::Parker;
 use crate::shim::thread;
 use crate::shim::time;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long a worker lingers at most. Longer than two wakes in a row of the slowest machines.
-const NEAR: Duration = Duration::from_micros(100);
+pub(super) const NEAR: Duration = Duration::from_micros(100);
 /// A yield of the processor that nobody else wanted takes a fraction of this.
 const TAKEN: Duration = Duration::from_micros(2);
 /// A poll with its sleep that costs less, in nanoseconds, is not worth a try.
@@ -215,43 +213,23 @@ impl Linger {
     }
 }
 
-/// What ended a worker's lingering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looked {
-    /// So many events, which have been served.
-    Events(usize),
-    /// An unpark, which is consumed.
-    Unparked,
-    /// Time, or that another thread wanted the processor; as of this moment. The worker sleeps then.
-    Nothing(Instant),
-}
-
-/// Looks at the reactor and at `parker` until something comes, for [`NEAR`] from `now` on at most, but not
-/// beyond `deadline`.
-pub(super) fn look(
-    parker: &Parker,
-    reactor: &mut driver::Reactor,
-    now: Instant,
-    deadline: Option<Instant>,
-) -> Looked {
-    let end = now + NEAR;
-    let end = deadline.map_or(end, |deadline| deadline.min(end));
+/// Calls `found` until it finds something or `end` has come, and gives the processor away in between.
+///
+/// # Errors
+/// The time is over, or another thread wanted the processor; as of that moment. The caller sleeps then.
+pub(crate) fn look<T>(end: Instant, mut found: impl FnMut() -> Option<T>) -> Result<T, Instant> {
     loop {
-        let events = driver::poll(reactor);
-        if parker.take() {
-            return Looked::Unparked;
-        }
-        if events > 0 {
-            return Looked::Events(events);
+        if let Some(found) = found() {
+            return Ok(found);
         }
         let before = time::now();
         if before >= end {
-            return Looked::Nothing(before);
+            return Err(before);
         }
         thread::yield_now();
         let after = time::now();
         if after.saturating_duration_since(before) > TAKEN {
-            return Looked::Nothing(after);
+            return Err(after);
         }
     }
 }
@@ -259,7 +237,6 @@ pub(super) fn look(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::reactor::Reactor;
 
     const SOON: Duration = Duration::from_micros(30);
 
@@ -398,19 +375,15 @@ mod tests {
     }
 
     #[test]
-    fn a_look_ends_with_an_event_an_unpark_or_its_time() {
-        let (mut reactor, handle) = Reactor::new().expect("a reactor");
-        let parker = Parker::new();
-        let mut look = |deadline| {
-            let now = time::now();
-            look(&parker, &mut reactor, now, deadline)
-        };
-        let due = time::now();
-        assert!(matches!(look(Some(due)), Looked::Nothing(now) if now >= due));
-        handle.unpark();
-        assert_eq!(look(None), Looked::Events(1));
-        parker.unpark(&handle);
-        assert_eq!(look(None), Looked::Unparked);
-        assert!(!parker.take(), "it is consumed");
+    fn a_look_ends_with_what_it_finds_or_its_time() {
+        let now = time::now();
+        assert_eq!(look(now, || Some(7)), Ok(7));
+        assert!(look(now, || None::<()>).is_err_and(|end| end >= now));
+        let mut looks = 0;
+        let third = look(now + 10 * TAKEN, || {
+            looks += 1;
+            (looks == 3).then_some(())
+        });
+        assert!(third.is_ok() || looks < 3, "unless another thread came");
     }
 }

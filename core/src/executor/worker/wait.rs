@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::executor::idle::Sleep;
-use crate::executor::linger::{self, Looked};
+use crate::executor::linger::{self, NEAR};
 use crate::executor::{driver, sys};
 use crate::shim::time;
 use crate::thread as thread_hooks;
@@ -155,23 +155,21 @@ impl Worker {
         // Not while others work: one of them may need the processor, and would wake this one anyway.
         let lingers_now = lingers && self.shared.idle.all_asleep();
         let looked = if lingers_now {
-            linger::look(parker, reactor, began, deadline)
+            let end = began + NEAR;
+            linger::look(deadline.map_or(end, |deadline| deadline.min(end)), || {
+                let events = driver::poll(reactor);
+                let unparked = parker.take();
+                (unparked || events > 0).then_some((unparked, events))
+            })
         } else {
-            Looked::Nothing(began)
+            Err(began)
         };
-        let events = match looked {
-            Looked::Events(events) => events,
-            Looked::Unparked => {
-                waited.unparked = true;
-                0
-            }
-            Looked::Nothing(now) => {
-                let timeout = deadline.map(|at| at.saturating_duration_since(now));
-                let (unparked, events) = parker.park_in(reactor, timeout);
-                waited.unparked = unparked;
-                if lingers_now { 0 } else { events }
-            }
-        };
+        let (unparked, events) = looked.unwrap_or_else(|now| {
+            let timeout = deadline.map(|at| at.saturating_duration_since(now));
+            let (unparked, events) = parker.park_in(reactor, timeout);
+            (unparked, if lingers_now { 0 } else { events })
+        });
+        waited.unparked = unparked;
         waited.now = time::now();
         if lingers == lingers_now {
             let length = waited.now.saturating_duration_since(began);
