@@ -295,7 +295,7 @@ typedef struct rt_shutdown_report {
   /* Workers that were still inside a poll when the time was over. */
   uint64_t workers_left;
   /* Threads that were still inside a blocking job when the time was over; if there was none, threads
-   * for blocking jobs that had not ended, as one inside its `on_thread_stop`.
+   * of the pool for blocking jobs that had not ended, as one inside its `on_thread_stop`.
    */
   uint64_t blocking_left;
 } rt_shutdown_report;

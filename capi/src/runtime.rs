@@ -297,7 +297,7 @@ pub struct rt_shutdown_report {
     /// Workers that were still inside a poll when the time was over.
     pub workers_left: u64,
     /// Threads that were still inside a blocking job when the time was over; if there was none, threads
-    /// for blocking jobs that had not ended, as one inside its `on_thread_stop`.
+    /// of the pool for blocking jobs that had not ended, as one inside its `on_thread_stop`.
     pub blocking_left: u64,
 }
 

@@ -210,9 +210,9 @@ fn jobs_that_race_with_the_end_of_keep_alives_all_run() {
     }
 }
 
-/// One that has just run a few jobs, one soon after the other, looks for the next before it sleeps.
+/// Then the pool's thread may still look for a job, and not sleep.
 #[test]
-fn thread_that_looks_for_a_job_hears_of_the_end() {
+fn pool_may_end_right_after_a_sequence_of_jobs() {
     for _ in 0..50 {
         let runtime = builder().build().unwrap();
         for number in 0..10 {

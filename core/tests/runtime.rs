@@ -517,6 +517,9 @@ fn shutdown_counts_jobs_and_not_threads_on_their_way_out() {
     has_started.recv().unwrap();
     let short = runtime.spawn_blocking(|| ());
     runtime.block_on(short).unwrap().unwrap();
+    common::until("the short job is counted", || {
+        runtime.metrics().blocking_classes()[0].done == 1
+    });
     runtime.shutdown(Some(Duration::ZERO));
     // The worker or the thread of the short job, one after the other.
     let left = [(); 2].map(|()| {

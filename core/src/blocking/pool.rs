@@ -7,6 +7,7 @@ use crate::metrics;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::sync::{Condvar, Mutex, MutexGuard};
 use crate::shim::thread::{self, JoinHandle as ThreadHandle, Thread};
+use crate::shim::time;
 use crate::task::{InOnePoll, JoinHandle, Notified, Record, new_task};
 use crate::thread::ThreadOptions;
 use crate::time::clock;
@@ -14,12 +15,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an idle thread looks for a call before it sleeps, if the last wait was short: about what it costs to
-/// sleep and to be woken, so that a look in vain at most doubles that (Karlin et al., "Competitive randomized
-/// algorithms for nonuniform problems", 1990).
-const LOOK: Duration = Duration::from_micros(30);
-/// A wait as short as this, the wake-up included, lets expect that the next one is short.
-const SOON: Duration = Duration::from_micros(100);
+/// How long an idle thread looks for a call before it sleeps, if the last wait was short: about what the two sides pay
+/// for a sleep and a wake-up where they are dear, 12 us and as much again, so that a look in vain at most doubles that
+/// (Karlin et al., "Competitive randomized algorithms for nonuniform problems", 1990). No time passes in a model: there
+/// a look is one look.
+const LOOK: Duration = Duration::from_micros(if cfg!(loom) { 0 } else { 30 });
+/// A wait as short as this lets expect that the next one is short: such a call, and 30 to 50 us more for the wake-up if
+/// the thread slept.
+const SOON: Duration = Duration::from_micros(80);
 
 /// How a pool is to be.
 #[derive(Clone, Debug)]
@@ -127,7 +130,7 @@ impl State {
     }
 
     /// Threads that a job holds; if there is none, those on their way in or out, which may be held by
-    /// a hook.
+    /// a hook. One that ended before its handle was stored is among the starting ones alone.
     fn held(&self) -> usize {
         match self.lanes.running() {
             0 => (self.threads + self.leaving).max(self.starting),
@@ -288,8 +291,8 @@ impl Pool {
     ) -> (MutexGuard<'a, State>, bool) {
         me.news.store(NONE, Ordering::Relaxed);
         state.idle.push(me.clone());
-        let began = Instant::now();
-        let mut leave_at = Some(clock::after(began, self.keep_alive));
+        let began = time::now();
+        let mut leave_at = Some(clock::after(Instant::now(), self.keep_alive));
         drop(state);
         let is_called = || me.news.load(Ordering::Acquire) != NONE;
         if *soon {
@@ -301,7 +304,7 @@ impl Pool {
             while in_time && !is_called() {
                 in_time = park_until(leave_at);
             }
-            *soon = !cfg!(loom) && began.elapsed() <= SOON;
+            *soon = time::now().saturating_duration_since(began) <= SOON;
             let mut state = self.state.lock();
             match me.news.load(Ordering::Relaxed) {
                 CALLED => {

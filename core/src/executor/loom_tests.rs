@@ -148,6 +148,22 @@ fn loom_sleep_reserve_hides_no_other_work() {
     });
 }
 
+/// A busy worker takes over what waits elsewhere: meanwhile it is in no queue.
+#[test]
+fn loom_sleep_work_on_its_way_to_a_busy_worker_is_heard_of() {
+    crate::shim::model(|| {
+        let bench = Arc::new(Bench::new(2));
+        let own = bench.clone();
+        let sleeper = thread::spawn(move || own.worker(1, 1));
+        bench.publish();
+        if bench.take() {
+            bench.publish();
+        }
+        bench.worker(0, 1);
+        sleeper.join().unwrap();
+    });
+}
+
 #[test]
 fn loom_sleep_two_publishers_are_both_heard() {
     crate::shim::model(|| {

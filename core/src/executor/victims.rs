@@ -31,6 +31,14 @@ impl Neighbours {
         })
     }
 
+    /// The worker after `worker` on its node, the first one after the last.
+    pub(super) fn after(&self, worker: usize) -> usize {
+        let near = &self.by_node[self.near[worker].clone()];
+        // Sorting kept the workers of a node in order.
+        let next = near.partition_point(|&other| other <= worker);
+        near[next % near.len()]
+    }
+
     /// All workers, those near to `worker` first, itself among them; of both kinds from a random one
     /// on.
     pub(super) fn order(&self, worker: usize, random: u64) -> impl Iterator<Item = usize> + '_ {
@@ -53,6 +61,13 @@ mod tests {
     fn one_node_needs_no_order() {
         assert!(Neighbours::new(&[]).is_none());
         assert!(Neighbours::new(&[3, 3, 3]).is_none());
+    }
+
+    #[test]
+    fn workers_of_a_node_come_one_after_the_other() {
+        let neighbours = Neighbours::new(&[4, 0, 4, 0, 4, 9]).unwrap();
+        let after: Vec<usize> = (0..6).map(|worker| neighbours.after(worker)).collect();
+        assert_eq!(after, [2, 3, 4, 1, 0, 5]);
     }
 
     #[test]

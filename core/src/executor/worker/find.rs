@@ -2,7 +2,6 @@
 
 use super::{LIFO_STREAK, NEWEST_FIRST, Worker};
 use crate::executor::queue::{InjectQueue, RunQueue, Stolen, Thief};
-use crate::executor::shared::Remote;
 use crate::task::Notified;
 
 /// How often a steal that somebody interfered with is tried again before the next victim.
@@ -93,19 +92,11 @@ impl Worker {
         if !self.claimed.get() && !remote.can_spare() {
             return None;
         }
-        self.steal_half(remote)
-    }
-
-    /// Takes half of a peer's queue, one of it to run.
-    #[inline]
-    pub(super) fn steal_half(&self, victim: &Remote) -> Option<Notified> {
-        let before = self.queue.len();
         for _ in 0..STEAL_RETRIES {
-            match victim.thief.steal_half(&self.queue) {
+            match remote.thief.steal_half(&self.queue) {
                 Stolen::Task(task) => {
                     // Less what has been stolen from here meanwhile.
-                    let moved = self.queue.len().saturating_sub(before);
-                    self.counters.stolen.add(1 + moved as u64);
+                    self.counters.stolen.add(1 + self.queue.len() as u64);
                     self.counters.steals.inc();
                     return Some(task);
                 }

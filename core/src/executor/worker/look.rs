@@ -1,8 +1,9 @@
 //! What a worker looks after between two polls: I/O, timers, completions, and its own pace.
 
-use super::{BATCHING, EAGER, LONG_POLLS, NEWEST_FIRST, STAMPED, Worker};
+use super::{BATCHING, EAGER, LONG_POLLS, NEWEST_FIRST, ORDERED, STAMPED, Worker};
 use crate::executor::driver;
 use crate::executor::queue::{InjectQueue, RunQueue, Thief};
+use crate::executor::relief::{self, Standing};
 use crate::executor::reserve::{self, BACKLOG};
 use crate::shim::time;
 use std::time::{Duration, Instant};
@@ -85,6 +86,8 @@ impl Worker {
         let long = self.pace.look(now, self.counters.polls.get(), crowded);
         let detour = self.detour.get() & !LONG_POLLS;
         self.detour.set(detour | if long { LONG_POLLS } else { 0 });
+        // Before what takes long: it dates what it sees.
+        self.relieve(now);
         self.batch(|| {
             self.reap();
             if let Some(mut reactor) = self.shared.reactor.try_lock() {
@@ -94,31 +97,53 @@ impl Worker {
         self.refresh_eager();
         self.measure_reserve();
         self.fire(|| now);
-        self.relieve(now);
         self.share();
         self.counters.publish(&self.remote().counters);
         self.magazines.publish(&self.shared.memory);
     }
 
-    /// Takes over what waits behind a peer that stands still: see [`Relief`](crate::executor::relief::Relief).
+    /// Takes over what waits behind a peer that stands still: see [`relief`]. Somebody announces it afterwards.
     pub(super) fn relieve(&self, now: Instant) {
-        if self.shared.ordered.is_some() {
+        if self.detour.get() & (ORDERED | NEWEST_FIRST) != 0 {
             return;
         }
         let remotes = &self.shared.remotes;
         let see = |peer: usize| remotes[peer].front.see();
-        let Some((peer, stood)) = self.relief.look(now, self.index, remotes.len(), see) else {
+        let waits = |peer: usize| !remotes[peer].thief.is_empty();
+        let found = self
+            .relief
+            .look(now, |peer| self.peer_after(peer), see, waits);
+        let Some(Standing { peer, sight, stood }) = found else {
             return;
         };
         let comes_sooner = || {
             let own = self.pace.mean().saturating_mul(self.queue.len() as u64);
             Duration::from_nanos(own) < stood
         };
-        while comes_sooner()
-            && let Some(task) = self.steal_half(&remotes[peer])
+        let mut taken = 0;
+        while taken < relief::MOST
+            && comes_sooner()
+            && see(peer) == sight
+            && let Some(task) = remotes[peer].thief.take_oldest()
         {
             self.queue.push(task);
+            taken += 1;
         }
+        if taken > 0 {
+            self.counters.stolen.add(taken);
+            self.counters.steals.inc();
+        }
+    }
+
+    /// The other worker after `peer`, of those that are near to this one's memory.
+    fn peer_after(&self, peer: usize) -> Option<usize> {
+        let after = |peer| match &self.shared.neighbours {
+            None => (peer + 1) % self.shared.remotes.len(),
+            Some(neighbours) => neighbours.after(peer),
+        };
+        [after(peer), after(after(peer))]
+            .into_iter()
+            .find(|&peer| peer != self.index)
     }
 
     /// Announces what the own queue holds beyond the next task, or all of it if the next task may

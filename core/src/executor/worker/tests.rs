@@ -26,7 +26,7 @@ pub(super) fn awake() -> (SharedRef, Workers) {
 }
 
 /// Workers on those nodes of memory, which no thread runs.
-fn awake_on(nodes: &[usize]) -> (SharedRef, Workers) {
+pub(super) fn awake_on(nodes: &[usize]) -> (SharedRef, Workers) {
     awake_with(nodes, &Policy::Fifo, Measured::default())
 }
 
