@@ -108,7 +108,7 @@ counters! {
     hand_overs => worker_hand_over_count;
     /// Tasks that the worker took from others' queues.
     stolen => worker_steal_count;
-    /// How often the worker took tasks from another one's queue.
+    /// How often the worker found tasks in another one's queue when it searched.
     steals => worker_steal_operations;
 }
 

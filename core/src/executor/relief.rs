@@ -8,7 +8,9 @@
 //! looks at the next one.
 //!
 //! It takes nothing that may come sooner to its turn where it is: what the worker has to do itself must be less, by
-//! the mean length of its polls, than the time for which the peer has stood.
+//! the mean length of its polls, than the time for which the peer has stood. And nothing if it has stolen meanwhile:
+//! then it runs out of tasks often enough, and searches. Where one poll makes many short tasks, two ways to take them
+//! cost a third of their rate.
 //!
 //! A look costs a comparison. Each [`PATIENCE`] at most, unless it takes something, it reads the line that a peer writes
 //! in each of its turns, and that of its queue.
@@ -34,8 +36,8 @@ pub(super) const MOST: u64 = 256;
 #[derive(Debug)]
 pub(super) struct Relief {
     peer: Cell<usize>,
-    /// How it stood, and since when at least.
-    stood: Cell<Option<(Sight, Instant)>>,
+    /// How it stood, since when at least, and how often this worker had stolen then.
+    stood: Cell<Option<(Sight, Instant, u64)>>,
 }
 
 /// A peer that stands still.
@@ -58,28 +60,30 @@ impl Relief {
     }
 
     /// Looks at the peer at hand at the time `now`, and whether anything `waits` there, or for the first time at the
-    /// `next` one, if there is one.
+    /// `next` one, if there is one. `steals`: how often this worker has stolen.
     #[inline]
     pub(super) fn look(
         &self,
         now: Instant,
+        steals: u64,
         next: impl FnOnce(usize) -> Option<usize>,
         see: impl Fn(usize) -> Sight,
         waits: impl FnOnce(usize) -> bool,
     ) -> Option<Standing> {
         let peer = self.peer.get();
-        if let Some((sight, since)) = self.stood.get() {
+        if let Some((sight, since, before)) = self.stood.get() {
             let stood = now.saturating_duration_since(since);
             if stood < PATIENCE {
                 return None;
             }
-            if sight.state.state() == WorkerState::Running && see(peer) == sight && waits(peer) {
+            let stands = || sight.state.state() == WorkerState::Running && see(peer) == sight;
+            if steals == before && stands() && waits(peer) {
                 return Some(Standing { peer, sight, stood });
             }
         }
         let next = next(peer)?;
         self.peer.set(next);
-        self.stood.set(Some((see(next), now)));
+        self.stood.set(Some((see(next), now, steals)));
         None
     }
 }
@@ -95,6 +99,7 @@ mod tests {
         relief: Relief,
         peers: Vec<OwnFront>,
         start: Instant,
+        steals: Cell<u64>,
         /// Whom it saw.
         seen: RefCell<Vec<usize>>,
     }
@@ -107,6 +112,7 @@ mod tests {
                 relief: Relief::new(0),
                 peers,
                 start: Instant::now(),
+                steals: Cell::default(),
                 seen: RefCell::default(),
             }
         }
@@ -121,7 +127,10 @@ mod tests {
                 self.seen.borrow_mut().push(peer);
                 self.peers[peer].shown().see()
             };
-            let found = self.relief.look(self.start + after, next, see, waits);
+            let steals = self.steals.get();
+            let found = self
+                .relief
+                .look(self.start + after, steals, next, see, waits);
             found.map(|found| (found.peer, found.stood))
         }
     }
@@ -170,12 +179,22 @@ mod tests {
     }
 
     #[test]
+    fn worker_that_steals_meanwhile_begins_anew() {
+        let bench = Bench::new(1);
+        let look = |after| bench.look(after, |_| true);
+        assert_eq!(look(Duration::ZERO), None);
+        bench.steals.set(1);
+        assert_eq!(look(PATIENCE), None);
+        assert_eq!(look(2 * PATIENCE), Some((1, PATIENCE)));
+    }
+
+    #[test]
     fn lone_worker_looks_at_nobody() {
         let relief = Relief::new(0);
         for _ in 0..3 {
             let nobody = |_| panic!("there is no peer");
             assert_eq!(
-                relief.look(Instant::now(), |_| None, nobody, |_| true),
+                relief.look(Instant::now(), 0, |_| None, nobody, |_| true),
                 None
             );
         }

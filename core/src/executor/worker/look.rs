@@ -110,9 +110,9 @@ impl Worker {
         let remotes = &self.shared.remotes;
         let see = |peer: usize| remotes[peer].front.see();
         let waits = |peer: usize| !remotes[peer].thief.is_empty();
-        let found = self
-            .relief
-            .look(now, |peer| self.peer_after(peer), see, waits);
+        let steals = self.counters.steals.get();
+        let next = |peer| self.peer_after(peer);
+        let found = self.relief.look(now, steals, next, see, waits);
         let Some(Standing { peer, sight, stood }) = found else {
             return;
         };
@@ -129,10 +129,7 @@ impl Worker {
             self.queue.push(task);
             taken += 1;
         }
-        if taken > 0 {
-            self.counters.stolen.add(taken);
-            self.counters.steals.inc();
-        }
+        self.counters.stolen.add(taken);
     }
 
     /// The other worker after `peer`, of those that are near to this one's memory.

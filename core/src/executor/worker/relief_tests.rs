@@ -43,7 +43,7 @@ fn all_that_waits_behind_a_peer_that_stands_is_taken_over_reserve_or_not() {
     workers[0].relieve(start + LONG_AGO);
     assert_eq!(queued(&workers), [4, 0]);
     assert_eq!(workers[0].counters.stolen.get(), 4);
-    assert_eq!(workers[0].counters.steals.get(), 1);
+    assert_eq!(workers[0].counters.steals.get(), 0, "it did not search");
     end(&shared, &workers);
 }
 
