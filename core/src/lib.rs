@@ -13,6 +13,7 @@ pub mod event_loop;
 mod executor;
 #[cfg(not(loom))]
 pub mod fs;
+mod look;
 pub mod metrics;
 #[cfg(not(loom))]
 pub mod net;

@@ -3,6 +3,7 @@
 mod common;
 
 use common::home::{Home, everywhere};
+use common::until;
 use libruntime_core::event_loop::EventLoop;
 use libruntime_core::runtime;
 use libruntime_core::task::{self, Builder, Id, JoinSet, yield_now};
@@ -26,12 +27,6 @@ struct CountWakes(AtomicUsize);
 impl Wake for CountWakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        std::thread::yield_now();
     }
 }
 
@@ -131,7 +126,7 @@ everywhere! {
             })
             .collect();
         drop(set);
-        until(|| tasks.iter().all(task::AbortHandle::is_finished));
+        until("all tasks end", || tasks.iter().all(task::AbortHandle::is_finished));
         assert_eq!(drops.load(Ordering::SeqCst), 10);
     }
 
@@ -214,7 +209,7 @@ everywhere! {
         spawner.spawn_in(&mut set, async { panic!("on purpose") });
         let error = home.block_on(set.join_all()).unwrap_err();
         assert_eq!(error.panic_message().as_deref(), Some("on purpose"));
-        until(|| waiting.is_finished());
+        until("the waiting one ends", || waiting.is_finished());
         assert_eq!(drops.load(Ordering::SeqCst), 1);
     }
 
@@ -262,7 +257,7 @@ everywhere! {
             assert!(set.poll_join_next(&mut Context::from_waker(&waker)).is_pending());
         }
         open.send(()).unwrap();
-        until(|| wakes[1].0.load(Ordering::SeqCst) > 0);
+        until("the second waker is called", || wakes[1].0.load(Ordering::SeqCst) > 0);
         assert!(task.is_finished());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(matches!(set.poll_join_next(&mut cx), Poll::Ready(Some(Ok(())))));
@@ -275,7 +270,7 @@ everywhere! {
         let spawner = home.spawner();
         let named = spawner.build(Builder::new().name("named"), async { task::name() });
         let id: Id = named.id();
-        until(|| named.is_finished());
+        until("the named one ends", || named.is_finished());
         let abort = set.insert(named);
         assert_eq!(abort.id(), id);
         let (joined, name) = set.try_join_next_with_id().unwrap().unwrap();

@@ -8,6 +8,7 @@
 mod common;
 
 use common::home::{Flavour, Home, Spawner};
+use common::until;
 use libruntime_core::task::{AbortHandle, Builder, Id, JoinError, JoinHandle, JoinSet};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +16,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Panics {
@@ -417,14 +417,14 @@ fn run<O: Send + 'static>(
     }
     seen.wait_for(|state| state.future_drops > 0);
     // The destructor has run: the rest of the completion is a few instructions away.
-    until(|| abort_handle.is_finished());
+    until("the task ends", || abort_handle.is_finished());
     if case.abort == Abort::WhenDone {
         abort(source, &joins, &abort_handle);
     }
     let joined = joins.lock().unwrap().take();
     if let Some(mut joins) = joined {
         if case.polls_handle() && early.is_none() {
-            until(|| wakes.0.load(Ordering::SeqCst) > 0);
+            until("its waker is called", || wakes.0.load(Ordering::SeqCst) > 0);
         }
         if matches!(case.handle, Handle::Join | Handle::PollAndJoin) {
             let ended = match early {
@@ -503,12 +503,6 @@ fn check_end<O>(case: Case, id: Id, ended: Result<O, JoinError>) {
         }
     };
     assert_eq!(end, case.expected().0);
-}
-
-fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        thread::yield_now();
-    }
 }
 
 fn run_all(flavour: Flavour) {

@@ -2,7 +2,8 @@
 
 use super::class::{Class, ClassSettings, Lanes};
 use super::job::Job;
-use crate::executor::{SharedRef, linger};
+use crate::executor::SharedRef;
+use crate::look;
 use crate::metrics;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::sync::{Condvar, Mutex, MutexGuard};
@@ -292,12 +293,12 @@ impl Pool {
         me.news.store(NONE, Ordering::Relaxed);
         state.idle.push(me.clone());
         let began = time::now();
-        let mut leave_at = Some(clock::after(Instant::now(), self.keep_alive));
+        let mut leave_at = Some(clock::after(began, self.keep_alive));
         drop(state);
         let is_called = || me.news.load(Ordering::Acquire) != NONE;
         if *soon {
             let end = clock::after(began, self.keep_alive.min(LOOK));
-            let _ = linger::look(end, || is_called().then_some(()));
+            let _ = look::until(end, || is_called().then_some(()));
         }
         loop {
             let mut in_time = true;
@@ -390,7 +391,7 @@ fn park_until(deadline: Option<Instant>) -> bool {
         thread::park();
         return true;
     };
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = deadline.saturating_duration_since(time::now());
     if !left.is_zero() {
         thread::park_timeout(left);
     }

@@ -39,15 +39,11 @@
 //! its mark in the parker, where each look finds it, and if none does, the step into the sleep: see
 //! [`Parker`](super::parker::Parker). And as nobody sleeps in the reactor yet, that unpark writes to no eventfd.
 
-use crate::shim::thread;
-use crate::shim::time;
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a worker lingers at most. Longer than two wakes in a row of the slowest machines.
 pub(super) const NEAR: Duration = Duration::from_micros(100);
-/// A yield of the processor that nobody else wanted takes a fraction of this.
-const TAKEN: Duration = Duration::from_micros(2);
 /// A poll with its sleep that costs less, in nanoseconds, is not worth a try.
 const CHEAP: u64 = 10_000;
 /// Waits to a measurement.
@@ -213,27 +209,6 @@ impl Linger {
     }
 }
 
-/// Calls `found` until it finds something or `end` has come, and gives the processor away in between.
-///
-/// # Errors
-/// The time is over, or another thread wanted the processor; as of that moment. The caller sleeps then.
-pub(crate) fn look<T>(end: Instant, mut found: impl FnMut() -> Option<T>) -> Result<T, Instant> {
-    loop {
-        if let Some(found) = found() {
-            return Ok(found);
-        }
-        let before = time::now();
-        if before >= end {
-            return Err(before);
-        }
-        thread::yield_now();
-        let after = time::now();
-        if after.saturating_duration_since(before) > TAKEN {
-            return Err(after);
-        }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -372,22 +347,5 @@ mod tests {
             linger.waited(true, SOON, polls, || None);
             assert!(!linger.lingers());
         }
-    }
-
-    #[test]
-    fn a_look_ends_with_what_it_finds_or_its_time() {
-        let now = time::now();
-        assert_eq!(look(now, || Some(7)), Ok(7));
-        assert!(look(now, || None::<()>).is_err_and(|end| end >= now));
-        // Unless another thread comes in between.
-        let third = (0..1_000).any(|_| {
-            let mut looks = 0;
-            look(time::now() + NEAR, || {
-                looks += 1;
-                (looks == 3).then_some(())
-            })
-            .is_ok()
-        });
-        assert!(third, "nothing was found by a later look");
     }
 }

@@ -75,6 +75,12 @@ impl Bench {
         }
     }
 
+    /// Starts [`worker`](Self::worker) on a thread of its own.
+    fn start(self: &Arc<Bench>, index: usize, total: usize) -> thread::JoinHandle<()> {
+        let own = self.clone();
+        thread::spawn(move || own.worker(index, total))
+    }
+
     pub(super) fn end_search(&self, index: usize) {
         if self.idle.end_search(index) && self.has_work() {
             self.notify();
@@ -107,8 +113,7 @@ impl Bench {
 fn loom_sleep_one_worker_misses_no_work() {
     crate::shim::model(|| {
         let bench = Arc::new(Bench::new(1));
-        let own = bench.clone();
-        let worker = thread::spawn(move || own.worker(0, 2));
+        let worker = bench.start(0, 2);
         bench.publish();
         bench.publish();
         worker.join().unwrap();
@@ -119,10 +124,7 @@ fn loom_sleep_one_worker_misses_no_work() {
 fn loom_sleep_two_workers_miss_no_work() {
     crate::shim::model(|| {
         let bench = Arc::new(Bench::new(2));
-        let workers = [0, 1].map(|index| {
-            let own = bench.clone();
-            thread::spawn(move || own.worker(index, 1))
-        });
+        let workers = [0, 1].map(|index| bench.start(index, 1));
         bench.publish();
         for worker in workers {
             worker.join().unwrap();
@@ -135,10 +137,7 @@ fn loom_sleep_two_workers_miss_no_work() {
 fn loom_sleep_reserve_hides_no_other_work() {
     crate::shim::model(|| {
         let bench = Arc::new(Bench::with_reserve(2, 1));
-        let workers = [0, 1].map(|index| {
-            let own = bench.clone();
-            thread::spawn(move || own.worker(index, 1))
-        });
+        let workers = [0, 1].map(|index| bench.start(index, 1));
         bench.publish();
         bench.publish();
         for worker in workers {
@@ -153,8 +152,7 @@ fn loom_sleep_reserve_hides_no_other_work() {
 fn loom_sleep_work_on_its_way_to_a_busy_worker_is_heard_of() {
     crate::shim::model(|| {
         let bench = Arc::new(Bench::new(2));
-        let own = bench.clone();
-        let sleeper = thread::spawn(move || own.worker(1, 1));
+        let sleeper = bench.start(1, 1);
         bench.publish();
         if bench.take() {
             bench.publish();
@@ -168,8 +166,7 @@ fn loom_sleep_work_on_its_way_to_a_busy_worker_is_heard_of() {
 fn loom_sleep_two_publishers_are_both_heard() {
     crate::shim::model(|| {
         let bench = Arc::new(Bench::new(1));
-        let own = bench.clone();
-        let worker = thread::spawn(move || own.worker(0, 2));
+        let worker = bench.start(0, 2);
         let other = bench.clone();
         let publisher = thread::spawn(move || other.publish());
         bench.publish();

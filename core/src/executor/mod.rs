@@ -12,7 +12,7 @@ mod fairness_tests;
 mod front;
 mod handover;
 mod idle;
-pub(crate) mod linger;
+mod linger;
 mod lookout;
 #[cfg(all(test, loom))]
 mod loom_crew;

@@ -21,11 +21,11 @@
 //!
 //! # Why no task is lost
 //!
-//! A reserve is of tasks in the queue of a worker that is awake: it pops them before it sleeps, or a worker takes them
-//! over that is awake as well, and a worker with a task in its queue never sleeps. If its poll does not end the watch ends the reserve
-//! and wakes a thief ([`watch`](super::watch)). So the proof of the README holds for what is beyond the
-//! reserve, and needs nothing for the rest: the figure is stale for an observer at worst, who then
-//! steals a task that he need not have, or leaves one that its owner runs.
+//! A reserve is of tasks in the queue of a worker that is awake: it pops them before it sleeps, or a worker
+//! takes them over that is awake as well, and a worker with a task in its queue never sleeps. If its poll
+//! does not end the watch ends the reserve and wakes a thief ([`watch`](super::watch)). So the proof of the
+//! README holds for what is beyond the reserve, and needs nothing for the rest: the figure is stale for an
+//! observer at worst, who then steals a task that he need not have, or leaves one that its owner runs.
 //!
 //! # When there is none
 //!

@@ -2,8 +2,9 @@
 
 use super::Worker;
 use crate::executor::idle::Sleep;
-use crate::executor::linger::{self, NEAR};
+use crate::executor::linger::NEAR;
 use crate::executor::{driver, sys};
+use crate::look;
 use crate::shim::time;
 use crate::thread as thread_hooks;
 use std::time::Instant;
@@ -156,7 +157,7 @@ impl Worker {
         let lingers_now = lingers && self.shared.idle.all_asleep();
         let looked = if lingers_now {
             let end = began + NEAR;
-            linger::look(deadline.map_or(end, |deadline| deadline.min(end)), || {
+            look::until(deadline.map_or(end, |deadline| deadline.min(end)), || {
                 let events = driver::poll(reactor);
                 let unparked = parker.take();
                 (unparked || events > 0).then_some((unparked, events))
