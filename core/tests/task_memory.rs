@@ -1,13 +1,17 @@
 //! The memory of tasks: none is asked for in the steady state, and none is kept without bound.
 
+mod common;
+
+use common::until;
+use libruntime_core::metrics::WorkerState;
 use libruntime_core::runtime::{Builder, Runtime};
-use libruntime_core::task::yield_now;
+use libruntime_core::task::{JoinHandle, yield_now};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
+use std::hint::black_box;
 use std::sync::mpsc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 struct Counting;
 
@@ -124,16 +128,44 @@ fn memory_is_given_back_after_a_burst() {
     for workers in [1, 2] {
         let runtime = runtime(workers);
         inside(&runtime, burst(TASKS));
-        let patience = Instant::now() + Duration::from_secs(20);
         let bound = KEPT + workers * KEPT_BY_WORKER;
-        while runtime.metrics().task_memory_bytes() > bound {
-            assert!(Instant::now() < patience, "{:?}", runtime.metrics());
-            std::thread::yield_now();
-        }
+        until("memory goes back", || {
+            runtime.metrics().task_memory_bytes() <= bound
+        });
         let peak = runtime.metrics().task_memory_peak_bytes();
         // No task is smaller than 100 bytes.
         assert!(peak > TASKS * 100, "a peak of {peak}");
     }
+}
+
+#[test]
+fn memory_is_given_back_though_the_workers_sleep_when_the_handles_go() {
+    use WorkerState::{InReactor, Parked};
+    const TASKS: usize = 40_000;
+    // Of which a magazine holds eight: what may hold a slab each is little beside them all.
+    const SIZE: usize = 900;
+    let runtime = runtime(2);
+    let spawn = |_| {
+        let bytes = [0_u8; SIZE];
+        Some(runtime.spawn(async move { black_box(bytes) }))
+    };
+    let mut handles: Vec<_> = (0..TASKS).map(spawn).collect();
+    until("all end", || {
+        handles.iter().flatten().all(JoinHandle::is_finished)
+    });
+    until("all wait", || {
+        let now = runtime.metrics();
+        let waits = |worker| matches!(now.worker_state(worker), Parked | InReactor);
+        waits(0) && waits(1)
+    });
+    assert!(runtime.metrics().task_memory_bytes() > TASKS * SIZE);
+    // In an order that has nothing to do with where the tasks stand.
+    for number in 0..TASKS {
+        handles[number * 7919 % TASKS] = None;
+    }
+    until("their memory goes back", || {
+        runtime.metrics().task_memory_bytes() < TASKS * SIZE / 2
+    });
 }
 
 #[test]

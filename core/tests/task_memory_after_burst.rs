@@ -73,7 +73,7 @@ async fn wait(gate: Arc<Gate>, place: usize) {
 
 #[test]
 fn burst_of_tasks_leaves_a_small_part_of_its_peak() {
-    const TASKS: usize = 200_000;
+    const TASKS: usize = 300_000;
     let runtime = Builder::new()
         .worker_threads(2)
         .keep_task_memory(2 << 20)
@@ -102,14 +102,11 @@ fn burst_of_tasks_leaves_a_small_part_of_its_peak() {
     }
     until("all end", || gate.waiting.load(Ordering::SeqCst) == 0);
 
-    // Half of the peak, at worst: each block in the magazines of those that have not settled since may
-    // hold a slab, and so may each completed task that its worker has not unlinked yet.
+    // Half of the peak, at worst: three times what is kept, and a slab for each block in a magazine that
+    // a worker has used since it gave back its part, and for each ended task that it has not unlinked yet.
     const LEFT: usize = TASKS * 160 / 2;
+    // Nothing has to happen for that: those who wait already are woken for their part.
     until("tasks' memory goes back", || {
-        // A worker that waits already does its part when it waits again; this is for all of them.
-        for _ in 0..64 {
-            drop(runtime.spawn(async {}));
-        }
         runtime.metrics().task_memory_bytes() < LEFT
     });
     // The run queues may keep a buffer for all of the tasks.

@@ -236,11 +236,23 @@ impl Shared {
         }
     }
 
+    /// So many tasks of workers' lists have completed elsewhere, as one thread counts, or those outside.
+    #[inline]
+    pub(super) fn count_release(&self, released: usize) {
+        let often = if self.memory.is_scattered() {
+            worker::RELEASES_SCATTERED
+        } else {
+            worker::RELEASES
+        };
+        if released.is_multiple_of(often) {
+            self.wake_to_reap();
+        }
+    }
+
     /// Wakes the sleepers in whose lists completed tasks are. Without that those would hold their
-    /// memory for as long as the sleep lasts, however many others complete meanwhile; so a thread
-    /// that completes others' tasks calls this once in [`worker::RELEASES`].
+    /// memory for as long as the sleep lasts, however many others complete meanwhile.
     #[cold]
-    pub(super) fn wake_to_reap(&self) {
+    fn wake_to_reap(&self) {
         if self.idle.sleepers() == 0 {
             return;
         }
@@ -249,6 +261,23 @@ impl Shared {
                 self.unpark(worker);
             }
         }
+    }
+
+    /// A burst of tasks has ended, and `first` has given back what it kept of it: every other worker waits
+    /// anew, and does so too. See [`memory`](crate::task::memory).
+    #[cold]
+    pub(super) fn have_others_rest(&self, first: usize) {
+        for worker in (0..self.num_workers()).filter(|&worker| worker != first) {
+            self.unpark(worker);
+        }
+    }
+
+    /// A burst of tasks has ended, as a thread finds that is none of the workers: one of them waits anew.
+    /// A sleeper if there is one, for the others may be in long polls.
+    #[cold]
+    fn have_one_rest(&self) {
+        let asleep = (0..self.num_workers()).find(|&worker| self.idle.is_asleep(worker));
+        self.unpark(asleep.unwrap_or(0));
     }
 
     /// Whether any queue holds a task that a searcher may take without a claim: see
@@ -418,13 +447,14 @@ impl Shared {
     #[inline(never)]
     fn release_outside(&self, task: TaskPtr) {
         let completed = self.foreign.complete();
-        let Some(owner) = owner_of(task) else {
+        let owner = owner_of(task);
+        if let Some(owner) = owner {
+            // SAFETY: the task completed in our hands and is in that worker's list.
+            unsafe { self.remotes[owner as usize].released.push(task) };
+        }
+        self.count_release(completed as usize);
+        if owner.is_none() {
             return;
-        };
-        // SAFETY: the task completed in our hands and is in that worker's list.
-        unsafe { self.remotes[owner as usize].released.push(task) };
-        if completed.is_multiple_of(worker::RELEASES as u64) {
-            self.wake_to_reap();
         }
         // Either the drainer sees the task among the released ones, or this the phase.
         fence(Ordering::SeqCst);
@@ -690,7 +720,9 @@ impl Schedule for SharedRef {
 #[inline(never)]
 unsafe fn free_outside(shared: SharedRef, slot: Slot, block: Block) {
     // SAFETY: passed on from the caller.
-    unsafe { shared.memory.free(slot, block) }
+    if unsafe { shared.memory.free(slot, block) } {
+        shared.have_one_rest();
+    }
 }
 
 impl fmt::Debug for SharedRef {

@@ -49,6 +49,8 @@ const STAMPED: u8 = 32;
 pub(super) const BANK: usize = 64;
 /// Tasks of others' lists that a thread completes before it has sleepers unlink theirs.
 pub(super) const RELEASES: usize = 256;
+/// The same while each of them may hold a [slab](crate::task::memory).
+pub(super) const RELEASES_SCATTERED: usize = 32;
 
 thread_local! {
     /// The worker whose loop runs on this thread.
@@ -101,7 +103,7 @@ pub(crate) struct Worker {
     /// Tasks that had ended here when the worker last looked around, and polls.
     ended_before: Cell<(u64, u64)>,
     owned: RefCell<OwnedTasks>,
-    /// Tasks of other workers' lists that completed here, modulo [`RELEASES`].
+    /// Tasks of other workers' lists that completed here.
     released: Cell<usize>,
     /// References to `shared` that belong to nobody yet.
     bank: Cell<usize>,

@@ -178,8 +178,11 @@ impl Builder {
     ///
     /// Each worker keeps some more, at most 32 KiB for each size that tasks have, and so do four racks
     /// that other threads share. Memory comes from the system in pieces of 64 KiB; a piece in which no
-    /// task is left, and that is not to be kept, goes back to it at once. With 0 nothing is kept, and
-    /// each task is an allocation of its own, for tools that follow allocations.
+    /// task is left, and that is not to be kept, goes back to it at once. One task, or the memory of one
+    /// that is kept, holds a whole piece: if tasks that stood apart are the last of a burst, more stays
+    /// than was to be kept until the workers, who wait for work then, have given back what they keep.
+    /// With 0 nothing is kept, and each task is an allocation of its own, for tools that follow
+    /// allocations.
     pub fn keep_task_memory(&mut self, bytes: usize) -> &mut Builder {
         self.task_memory = bytes;
         self

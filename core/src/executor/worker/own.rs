@@ -1,6 +1,6 @@
 //! What a worker owns for its tasks: their list, their memory, and references to the runtime.
 
-use super::{BANK, RELEASES, Worker};
+use super::{BANK, Worker};
 use crate::executor::shared::SharedRef;
 use crate::task::TaskPtr;
 use crate::task::memory::{Block, Slot};
@@ -34,11 +34,9 @@ impl Worker {
 
     /// A task of another worker's list completed here.
     pub(in super::super) fn count_release(&self) {
-        let released = (self.released.get() + 1) % RELEASES;
+        let released = self.released.get().wrapping_add(1);
         self.released.set(released);
-        if released == 0 {
-            self.shared.wake_to_reap();
-        }
+        self.shared.count_release(released);
     }
 
     /// Memory for a task.
@@ -53,8 +51,9 @@ impl Worker {
     /// As for [`Slot::free`].
     #[inline(always)]
     pub(in super::super) unsafe fn free(&self, slot: Slot, block: Block) {
+        // If a burst has ended, this rests before it waits.
         // SAFETY: passed on from the caller.
-        unsafe { self.magazines.free(slot, block, &self.shared.memory) }
+        unsafe { self.magazines.free(slot, block, &self.shared.memory) };
     }
 
     /// A reference to the common ground, from the bank.

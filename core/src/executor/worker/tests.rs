@@ -13,6 +13,9 @@ use crate::task::new_task;
 use crate::thread::{ParkHooks as Hooks, ThreadOptions};
 use crate::tune::Tuner;
 
+/// Bytes that are kept of tasks' memory.
+const ROOM: usize = 1 << 20;
+
 /// Two workers that no thread runs, the second asleep.
 pub(super) fn awake_and_asleep() -> (SharedRef, Workers) {
     let (shared, workers) = awake();
@@ -47,7 +50,7 @@ pub(super) fn awake_with(
         nodes.len(),
         plan,
         pool,
-        Memory::new(1 << 20),
+        Memory::new(ROOM),
         Hooks::default(),
         Starters {
             watch: None,
@@ -76,13 +79,31 @@ fn task_behind_the_lifo_slot_is_announced_after_an_event() {
 #[test]
 fn sleeper_is_woken_to_unlink_the_tasks_that_completed_elsewhere() {
     let (shared, workers) = awake();
+    sleeper_is_woken_once_in(RELEASES, &shared, &workers);
+}
+
+#[test]
+fn sleeper_is_woken_more_often_while_each_task_may_hold_a_slab() {
+    let (shared, workers) = awake();
+    let mut tasks = burst(&shared, &workers[0]);
+    let few = one_of_each_slab(&mut tasks);
+    end_on(&workers[1], tasks);
+    for worker in [1, 0] {
+        wait_for_nothing(&workers[worker]);
+    }
+    assert!(shared.memory.is_scattered());
+    sleeper_is_woken_once_in(RELEASES_SCATTERED, &shared, &workers);
+    end_on(&workers[0], few);
+}
+
+fn sleeper_is_woken_once_in(often: usize, shared: &SharedRef, workers: &Workers) {
     let run_all = |worker: &Worker| {
         let _current = Current::enter(worker);
         while let Some(task) = worker.next_task(1) {
             task.run();
         }
     };
-    for round in 0..2 * RELEASES {
+    for round in 0..2 * often {
         let mut wait = true;
         let (tell, told) = std::sync::mpsc::channel::<std::task::Waker>();
         let waits = std::future::poll_fn(move |cx| {
@@ -104,11 +125,80 @@ fn sleeper_is_woken_to_unlink_the_tasks_that_completed_elsewhere() {
         }
         run_all(&workers[1]);
         let woken = workers[0].remote().parker.park(Some(Default::default()));
-        assert_eq!(woken, (round + 1) % RELEASES == 0, "release {round}");
+        assert_eq!(woken, (round + 1) % often == 0, "release {round}");
     }
-    assert_eq!(workers[0].owned.borrow().len(), 2 * RELEASES);
+    assert_eq!(workers[0].owned.borrow().len(), 2 * often);
     workers[0].reap();
     assert!(workers[0].owned.borrow().is_empty());
+}
+
+/// Tasks that need several times as much memory as may be kept.
+fn burst(shared: &SharedRef, maker: &Worker) -> Vec<Notified> {
+    let _current = Current::enter(maker);
+    let tasks: Vec<_> = (0..40_000).map(|_| task(shared)).collect();
+    assert!(shared.memory.held().0 > 4 * ROOM);
+    tasks
+}
+
+/// Takes one of each slab's out.
+fn one_of_each_slab(tasks: &mut Vec<Notified>) -> Vec<Notified> {
+    let places = (0..tasks.len()).step_by(400).rev();
+    places.map(|place| tasks.swap_remove(place)).collect()
+}
+
+fn end_on(worker: &Worker, tasks: impl IntoIterator<Item = Notified>) {
+    let _current = Current::enter(worker);
+    drop(tasks.into_iter().collect::<Vec<_>>());
+}
+
+/// Whether somebody has unparked the worker. If so it has waited when this returns.
+fn waits_anew(worker: &Worker) -> bool {
+    let unparked = worker.remote().parker.take();
+    if unparked {
+        wait_for_nothing(worker);
+    }
+    unparked
+}
+
+fn wait_for_nothing(worker: &Worker) {
+    if worker.front.state().see().state() == WorkerState::Starting {
+        worker.front.state().start();
+    }
+    worker.shared.unpark(worker.index);
+    worker.park(false);
+    worker.front.state().wake(false);
+}
+
+#[test]
+fn first_to_wait_after_a_burst_has_the_others_give_back_their_part() {
+    let (shared, workers) = awake_and_asleep();
+    let mut tasks = burst(&shared, &workers[0]);
+    let few = one_of_each_slab(&mut tasks);
+    let peak = shared.memory.held().0;
+    end_on(&workers[1], few);
+    assert!(!waits_anew(&workers[1]));
+    end_on(&workers[0], tasks);
+    assert!(!waits_anew(&workers[1]));
+    wait_for_nothing(&workers[0]);
+    assert!(shared.memory.held().0 > peak / 2, "the few hold that much");
+    assert!(!waits_anew(&workers[0]), "it has done its part");
+    assert!(waits_anew(&workers[1]));
+    assert!(shared.memory.held().0 <= ROOM);
+    assert!(!waits_anew(&workers[0]) && !waits_anew(&workers[1]), "once");
+}
+
+#[test]
+fn burst_that_ends_outside_has_one_sleeper_wait_anew() {
+    for asleep in [0, 1] {
+        let (shared, workers) = awake();
+        let tasks = burst(&shared, &workers[0]);
+        let _ = shared.idle.sleep(asleep, false);
+        drop(tasks);
+        assert!(!waits_anew(&workers[1 - asleep]));
+        assert!(waits_anew(&workers[asleep]));
+        assert!(waits_anew(&workers[1 - asleep]), "for its own part");
+        assert!(shared.memory.held().0 <= ROOM);
+    }
 }
 
 #[test]

@@ -188,8 +188,7 @@ impl Worker {
             self.counters.noops.inc();
         }
         if self.magazines.rest(&self.shared.memory) {
-            // Those who sleep already have a part in it, and completed tasks of theirs hold slabs too.
-            self.shared.wake_to_reap();
+            self.shared.have_others_rest(self.index);
         }
         self.rest(now);
     }

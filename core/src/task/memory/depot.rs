@@ -15,17 +15,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 pub(super) struct Depot {
     on: bool,
     stock: Mutex<Stock>,
-    /// More is mapped and unused than may be. Nothing is published through this and the next: the
+    /// More is mapped and unused than may be. Nothing is published through this and the next two: the
     /// standard library's in models too.
     wasteful: AtomicBool,
+    /// What [`Stock::is_scattered`] said last.
+    scattered: AtomicBool,
     /// How often all was settled.
     settled: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Stock {
-    /// Bytes that may be kept, on the shelves and in empty slabs.
+    /// Bytes that may be kept.
     limit: usize,
+    /// Bytes on the shelves and in empty slabs.
     kept: usize,
     /// A chain of full magazines for each class.
     shelves: [*mut Free; CLASSES],
@@ -95,6 +98,7 @@ impl Depot {
                 stuck: 0,
             }),
             wasteful: AtomicBool::new(false),
+            scattered: AtomicBool::new(false),
             settled: AtomicUsize::new(0),
         }
     }
@@ -105,6 +109,11 @@ impl Depot {
 
     pub(super) fn is_wasteful(&self) -> bool {
         self.wasteful.load(Relaxed)
+    }
+
+    /// Whether many slabs are held by few blocks each. It may be old.
+    pub(super) fn is_scattered(&self) -> bool {
+        self.scattered.load(Relaxed)
     }
 
     /// A number that changes whenever all is settled.
@@ -133,15 +142,15 @@ impl Depot {
         }
     }
 
-    /// Takes a full magazine over.
+    /// Takes a full magazine over. `true`: there is waste from now on, and there was none before.
     ///
     /// # Safety
     /// The magazine is full, of this class, and the caller's.
-    pub(super) unsafe fn put(&self, class: usize, magazine: *mut Free, account: &Account) {
+    pub(super) unsafe fn put(&self, class: usize, magazine: *mut Free, account: &Account) -> bool {
         let mut doomed = Pieces::NONE;
         let mut stock = self.stock.lock();
         let bytes = bytes_in_magazine(class);
-        if stock.kept + bytes <= stock.limit {
+        if stock.kept + bytes <= stock.limit && !stock.is_scattered() {
             // SAFETY: the magazine is the caller's, who gives it up.
             unsafe { (*magazine).next_magazine = stock.shelves[class] };
             stock.shelves[class] = magazine;
@@ -151,11 +160,11 @@ impl Depot {
             // SAFETY: passed on from the caller.
             unsafe { stock.give(class, magazine, &mut doomed) };
         }
-        if stock.is_wasteful() {
-            self.wasteful.store(true, Relaxed);
-        }
+        let found = stock.is_wasteful() && !self.wasteful.swap(true, Relaxed);
+        self.show(&stock);
         drop(stock);
         doomed.unmap(account);
+        found
     }
 
     /// Gives blocks back to their slabs.
@@ -164,8 +173,11 @@ impl Depot {
     /// The chain is of this class, and the caller's.
     pub(super) unsafe fn give(&self, class: usize, chain: *mut Free, account: &Account) {
         let mut doomed = Pieces::NONE;
+        let mut stock = self.stock.lock();
         // SAFETY: passed on from the caller.
-        unsafe { self.stock.lock().give(class, chain, &mut doomed) };
+        unsafe { stock.give(class, chain, &mut doomed) };
+        self.show(&stock);
+        drop(stock);
         doomed.unmap(account);
     }
 
@@ -174,11 +186,16 @@ impl Depot {
         let mut doomed = Pieces::NONE;
         let mut stock = self.stock.lock();
         stock.clear_shelves(&mut doomed);
-        stock.stuck = stock.mapped - stock.used;
+        stock.stuck = stock.unused();
         self.wasteful.store(false, Relaxed);
+        self.show(&stock);
         self.settled.fetch_add(1, Relaxed);
         drop(stock);
         doomed.unmap(account);
+    }
+
+    fn show(&self, stock: &Stock) {
+        self.scattered.store(stock.is_scattered(), Relaxed);
     }
 
     /// Gives back everything that is not out, and all that comes from now on.
@@ -247,10 +264,20 @@ impl Stock {
         }
     }
 
+    fn unused(&self) -> usize {
+        self.mapped - self.used
+    }
+
+    /// Whether slabs that are held by others' blocks have more than the limit unused. A magazine on a
+    /// shelf might hold as many of them as it has blocks.
+    fn is_scattered(&self) -> bool {
+        self.unused() - self.kept > self.limit
+    }
+
     /// Whether a burst has ended, as far as that can be told: more than the limit is unused, beside what
     /// could not be helped the last time.
     fn is_wasteful(&mut self) -> bool {
-        let unused = self.mapped - self.used;
+        let unused = self.unused();
         self.stuck = self.stuck.min(unused);
         unused - self.stuck > self.limit
     }

@@ -67,16 +67,17 @@ impl Magazines {
         self.refill(slot, pool)
     }
 
-    /// Takes a block back.
+    /// Takes a block back. `true`: a burst has ended, as it seems, and a worker is to
+    /// [rest](Magazines::rest).
     ///
     /// # Safety
     /// The block is one of this pool's for the same slot, and the caller's.
     #[inline(always)]
-    pub(crate) unsafe fn free(&self, slot: Slot, block: Block, pool: &Pool) {
+    pub(crate) unsafe fn free(&self, slot: Slot, block: Block, pool: &Pool) -> bool {
         // SAFETY: the block is the caller's, of the slot's class.
         unsafe {
             match slot.class {
-                Some(class) if self.racks[class].push(block) => {}
+                Some(class) if self.racks[class].push(block) => false,
                 _ => self.unload(slot, block, pool),
             }
         }
@@ -108,11 +109,12 @@ impl Magazines {
     /// As for [`Magazines::free`].
     #[cold]
     #[inline(never)]
-    unsafe fn unload(&self, slot: Slot, block: Block, pool: &Pool) {
+    unsafe fn unload(&self, slot: Slot, block: Block, pool: &Pool) -> bool {
         let Some(class) = slot.class.filter(|_| pool.depot.is_on()) else {
             self.account(-(slot.layout.size() as isize), pool);
             // SAFETY: passed on from the caller; such blocks come from the allocator.
-            return unsafe { slot.free(block) };
+            unsafe { slot.free(block) };
+            return false;
         };
         let rack = &self.racks[class];
         if rack.full.get() == 0 {
@@ -121,18 +123,16 @@ impl Magazines {
                 (*block.as_ptr()).next = ptr::null_mut();
                 pool.depot.give(class, block.as_ptr(), &pool.account);
             }
-            return;
+            return false;
         }
         let full = rack.in_use.replace(ptr::null_mut());
         rack.len.set(0);
         let surplus = rack.spare.replace(full);
-        if !surplus.is_null() {
-            // SAFETY: a full magazine of this class, which was this worker's.
-            unsafe { pool.depot.put(class, surplus, &pool.account) };
-        }
         // SAFETY: passed on from the caller.
         let pushed = unsafe { rack.push(block) };
         debug_assert!(pushed, "an empty magazine has room");
+        // SAFETY: a full magazine of this class, which was this worker's.
+        !surplus.is_null() && unsafe { pool.depot.put(class, surplus, &pool.account) }
     }
 
     fn account(&self, delta: isize, pool: &Pool) {
@@ -167,7 +167,7 @@ impl Magazines {
     }
 
     /// Called before a wait. After a burst it gives back what holds slabs; each worker does its part.
-    /// Whether this was the first of them.
+    /// `true`: this was the first of them, and the others are to do theirs, though they wait already.
     #[inline]
     pub(crate) fn rest(&self, pool: &Pool) -> bool {
         self.publish(pool);

@@ -14,13 +14,21 @@
 //!
 //! Blocks are cut from [slabs](slab), which the system gives and takes back: not from the allocator,
 //! which keeps for itself what a burst of small blocks leaves. A magazine that the depot has no room
-//! for goes back to the slabs, block by block. If more than the depot's limit is mapped and unused,
-//! that is taken for the end of a burst: the next worker that waits gives back its own magazines, those
-//! of the threads outside and the depot's, and every other one its own when it waits next, so that no
-//! freed block holds its slab. What the runtime keeps is bounded: by two magazines for each class
-//! and worker, of [`MAGAZINE`] bytes each, which at worst hold a slab for each of their blocks; and by
-//! the depot's limit, which the builder sets. With a limit of zero there are neither magazines nor
-//! slabs: then each task is an allocation of its own, which checkers of memory can follow.
+//! for goes back to the slabs, block by block, and so does each while slabs are scattered: held by few
+//! blocks each, with more than the depot's limit unused beside those.
+//!
+//! If more than the limit is mapped and unused, that is taken for the end of a burst: the next worker
+//! that waits gives back its own magazines, those of the threads outside and the depot's, and has every
+//! other one wait anew, before which it gives back its own. Who sleeps is unparked for that. Who does
+//! not finds the unpark at its next wait, which ends at once: so each has waited anew after all that led
+//! to the unpark, and no order of a flag and a sleep has to be argued about. Where it is a thread
+//! outside that finds out, it unparks a worker, which does the rest.
+//!
+//! What the runtime keeps when all is quiet is bounded: by three times the depot's limit, which the
+//! builder sets, and by a slab for each block that may hold one. Those are the blocks of live tasks; of
+//! ended ones that their worker has not unlinked yet; and of two magazines for each class and worker,
+//! of [`MAGAZINE`] bytes each. With a limit of zero there are neither magazines nor slabs: then each
+//! task is an allocation of its own, which checkers of memory can follow.
 //!
 //! A magazine is a chain through the blocks themselves, so exchanging one is the exchange of a
 //! pointer.
@@ -174,18 +182,19 @@ impl Pool {
         }
     }
 
-    /// Takes a block back on a thread that is no worker.
+    /// Takes a block back on a thread that is no worker. The result is that of [`Magazines::free`].
     ///
     /// # Safety
     /// The block came from this pool or a worker's magazines, for the same slot, and is the caller's.
-    pub(crate) unsafe fn free(&self, slot: Slot, block: Block) {
+    pub(crate) unsafe fn free(&self, slot: Slot, block: Block) -> bool {
         match self.rack(slot) {
             // SAFETY: passed on from the caller.
             Some(rack) => unsafe { rack.free(slot, block, self) },
             None => {
                 self.account.add(-(slot.layout.size() as isize));
                 // SAFETY: passed on from the caller; without a class, or a pool, it was allocated.
-                unsafe { slot.free(block) }
+                unsafe { slot.free(block) };
+                false
             }
         }
     }
@@ -203,6 +212,12 @@ impl Pool {
         let own = (own as usize).checked_rem(racks)?;
         let free = (own..own + racks).find_map(|rack| self.outside[rack % racks].try_lock());
         Some(free.unwrap_or_else(|| self.outside[own].lock()))
+    }
+
+    /// Whether many slabs are held by few blocks each: ended tasks should not wait long to be unlinked
+    /// then. It may be old.
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.depot.is_scattered()
     }
 
     /// After a burst: gives back what holds slabs, but for what workers have.
@@ -397,6 +412,52 @@ mod tests {
         assert!(held(&pool, &[]) >= few.len() * SLAB);
         early.rest(&pool);
         assert_eq!(held(&pool, &[]), SLAB);
+    }
+
+    #[test]
+    fn block_that_holds_a_slab_goes_back_to_it_and_not_to_a_shelf() {
+        let pool = Pool::new(ROOM);
+        let (early, late) = two(&pool);
+        let slot = of_class(4);
+        let in_slab = SLAB / BLOCK_SIZES[4];
+        let blocks: Vec<_> = (0..in_slab * 400)
+            .map(|_| late.allocate(slot, &pool))
+            .collect();
+        let (few, many): (Vec<_>, Vec<_>) =
+            (blocks.iter().enumerate()).partition(|(number, _)| number % in_slab == 0);
+        for (_, block) in many {
+            // SAFETY: allocated above.
+            unsafe { early.free(slot, *block, &pool) };
+        }
+        assert!(early.rest(&pool) && !late.rest(&pool));
+        assert!(held(&pool, &[]) >= few.len() * SLAB);
+        assert!(pool.is_scattered());
+        // Their tasks end later, and nobody rests after that.
+        for (_, block) in &few {
+            // SAFETY: allocated above.
+            unsafe { late.free(slot, **block, &pool) };
+        }
+        let in_magazines = 2 * blocks_in_magazine(4) as usize * SLAB;
+        assert!(held(&pool, &[]) <= in_magazines + ROOM);
+        late.empty(&pool);
+        assert!(!pool.is_scattered());
+        assert_eq!(held(&pool, &[]), ROOM);
+    }
+
+    #[test]
+    fn end_of_a_burst_is_told_once() {
+        let pool = Pool::new(4 * SLAB);
+        let (maker, freer) = two(&pool);
+        for _ in 0..2 {
+            let blocks: Vec<_> = (0..20_000).map(|_| maker.allocate(SMALL, &pool)).collect();
+            let told = blocks.into_iter().filter(|block| {
+                // SAFETY: allocated above.
+                unsafe { freer.free(SMALL, *block, &pool) }
+            });
+            assert_eq!(told.count(), 1);
+            assert!(freer.rest(&pool), "the first to rest");
+            assert!(!freer.rest(&pool) && !maker.rest(&pool));
+        }
     }
 
     #[test]
