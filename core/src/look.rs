@@ -4,6 +4,13 @@ use crate::shim::thread;
 use crate::shim::time;
 use std::time::{Duration, Instant};
 
+/// How long to look: about what the two sides pay for a sleep and a wake-up where they are dear, 12 us and as much again,
+/// so that a look in vain at most doubles that (Karlin et al., "Competitive randomized algorithms for nonuniform
+/// problems", 1990). No time passes in a model: there a look is one look.
+pub(crate) const LOOK: Duration = Duration::from_micros(if cfg!(loom) { 0 } else { 30 });
+/// A wait as short as this lets expect that the next one is short: as a look, and 30 to 50 us more for the wake-up if the
+/// thread slept.
+pub(crate) const SOON: Duration = Duration::from_micros(80);
 /// A yield of the processor that nobody else wanted takes a fraction of this.
 const TAKEN: Duration = Duration::from_micros(2);
 

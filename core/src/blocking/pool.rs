@@ -3,7 +3,7 @@
 use super::class::{Class, ClassSettings, Lanes};
 use super::job::Job;
 use crate::executor::SharedRef;
-use crate::look;
+use crate::look::{self, LOOK, SOON};
 use crate::metrics;
 use crate::shim::sync::atomic::{AtomicU32, Ordering};
 use crate::shim::sync::{Condvar, Mutex, MutexGuard};
@@ -15,15 +15,6 @@ use crate::time::clock;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// How long an idle thread looks for a call before it sleeps, if the last wait was short: about what the two sides pay
-/// for a sleep and a wake-up where they are dear, 12 us and as much again, so that a look in vain at most doubles that
-/// (Karlin et al., "Competitive randomized algorithms for nonuniform problems", 1990). No time passes in a model: there
-/// a look is one look.
-const LOOK: Duration = Duration::from_micros(if cfg!(loom) { 0 } else { 30 });
-/// A wait as short as this lets expect that the next one is short: such a call, and 30 to 50 us more for the wake-up if
-/// the thread slept.
-const SOON: Duration = Duration::from_micros(80);
 
 /// How a pool is to be.
 #[derive(Clone, Debug)]

@@ -60,21 +60,13 @@ impl Parker {
         self.0.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
-    /// Waits in the reactor, likewise, and serves the events that end the wait: how many, beside
-    /// whether the worker was unparked.
-    pub(super) fn park_in(
-        &self,
-        reactor: &mut driver::Reactor,
-        timeout: Option<Duration>,
-    ) -> (bool, usize) {
+    /// Waits in the reactor, likewise, and serves the events that end the wait.
+    pub(super) fn park_in(&self, reactor: &mut driver::Reactor, timeout: Option<Duration>) -> bool {
         if !self.begin(IN_REACTOR) {
-            return (true, 0);
+            return true;
         }
-        let events = driver::turn(reactor, timeout);
-        (
-            self.0.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED,
-            events,
-        )
+        driver::turn(reactor, timeout);
+        self.0.state.swap(EMPTY, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Consumes an unpark that came while the worker was awake. Whether there was one.

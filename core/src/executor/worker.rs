@@ -202,7 +202,6 @@ impl Worker {
         let remote = &shared.remotes[self.index];
         remote.parker.attach();
         remote.thread.store(sys::thread_id(), Ordering::Relaxed);
-        self.linger.rest();
         if self.front.state().see().state() == WorkerState::Starting {
             self.front.state().start();
             self.busy.wake(time::now(), &remote.counters);

@@ -1,9 +1,9 @@
 //! How a worker waits when there is nothing to run.
 
 use super::Worker;
+use crate::executor::driver;
 use crate::executor::idle::Sleep;
-use crate::executor::linger::NEAR;
-use crate::executor::{driver, sys};
+use crate::executor::linger::Look;
 use crate::look;
 use crate::shim::time;
 use crate::thread as thread_hooks;
@@ -143,7 +143,7 @@ impl Worker {
         waited
     }
 
-    /// Waits in the reactor until `deadline`, awake for a while if that has proved its worth.
+    /// Waits in the reactor until `deadline`, awake for a while if that is likely to be of use.
     fn park_in(
         &self,
         reactor: &mut driver::Reactor,
@@ -152,32 +152,29 @@ impl Worker {
     ) {
         let parker = &self.remote().parker;
         let began = waited.now;
-        let lingers = self.linger.lingers();
-        // Not while others work: one of them may need the processor, and would wake this one anyway.
-        let lingers_now = lingers && self.shared.idle.all_asleep();
-        let looked = if lingers_now {
-            let end = began + NEAR;
-            look::until(deadline.map_or(end, |deadline| deadline.min(end)), || {
+        let end = began + look::LOOK;
+        let lingers = self.linger.lingers() && deadline.is_none_or(|deadline| deadline > end);
+        let looked = if lingers {
+            look::until(end, || {
                 let events = driver::poll(reactor);
                 let unparked = parker.take();
-                (unparked || events > 0).then_some((unparked, events))
+                (unparked || events > 0).then_some(unparked)
             })
         } else {
             Err(began)
         };
-        let (unparked, events) = looked.unwrap_or_else(|now| {
+        let look = match looked {
+            Ok(_) => Look::Found,
+            Err(_) if lingers => Look::InVain,
+            Err(_) => Look::None,
+        };
+        waited.unparked = looked.unwrap_or_else(|now| {
             let timeout = deadline.map(|at| at.saturating_duration_since(now));
-            let (unparked, events) = parker.park_in(reactor, timeout);
-            (unparked, if lingers_now { 0 } else { events })
+            parker.park_in(reactor, timeout)
         });
-        waited.unparked = unparked;
         waited.now = time::now();
-        if lingers == lingers_now {
-            let length = waited.now.saturating_duration_since(began);
-            let alone = events == 1 && !waited.unparked;
-            let polls = self.counters.polls.get();
-            self.linger.waited(alone, length, polls, sys::own_cpu_time);
-        }
+        let length = waited.now.saturating_duration_since(began);
+        self.linger.waited(look, length);
     }
 
     /// Counts a wait that is about to begin.
