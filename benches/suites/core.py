@@ -94,7 +94,7 @@ LINES = (
 )
 #: Those that the tuner is measured with.
 TUNED_LINES = ("spawn-inside", "yield", "fork-join", "ping-pong", "channel")
-ECHOES = (1, 50, 500)
+ECHOES = (1, 4, 50, 500)
 ECHO_METRICS = ("cpu_per_message", "messages_per_s", "p50", "p99")
 CHURN = 20
 IDLE_CONNECTIONS = 2000
