@@ -9,12 +9,13 @@
 //! So a worker lingers if that is likely to be of use:
 //!
 //! - The wait before was [short](look::SOON). Who waits for timers, or is asked now and then, never lingers.
-//! - The last look was of use. After one in vain the worker sleeps through a short wait before the next look,
-//!   and after each further one through twice as many as before, up to [`MOST`]; one that found something
-//!   makes up for all of them. Where each look is in vain they cost half a microsecond of a wait; at worst,
-//!   if half of them are, two and a half; and if more than two in three are of use, nothing. It is not
-//!   stricter because two sides that sleep are slow for each other: few looks in a row have to be enough
-//!   to find out how quick they could be.
+//! - The looks before were not all in vain. After one that was the worker sleeps through a short wait before the
+//!   next look, and after each further one through twice as many as before, up to [`MOST`]; one that found
+//!   something makes up for all of them. Take a look in vain for 30 us lost, and one of use for 15 saved, the
+//!   sleep and its wake-up: then looks that are all in vain cost half a microsecond of a wait; at worst, if
+//!   half of them are, by chance, two and a half, and by turns five; and if two in three are of use,
+//!   nothing. It is not stricter because two sides that sleep are slow for each other: few looks in a row
+//!   have to be enough to find out how quick they could be.
 //! - No timer is due meanwhile.
 //!
 //! And a look ends where another thread has a use for the processor: see [`look`].
@@ -26,7 +27,7 @@
 
 use crate::look;
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Short waits that are slept through between two looks at most.
 const MOST: u32 = 64;
@@ -58,9 +59,10 @@ impl Linger {
         }
     }
 
-    /// Whether the next wait is to linger. Never in a model, which has no events.
-    pub(super) fn lingers(&self) -> bool {
-        !cfg!(loom) && self.left.get() == 0
+    /// Whether the next wait, which lasts until `deadline`, is to linger until `end`. Never in a model, which
+    /// has no events.
+    pub(super) fn lingers(&self, deadline: Option<Instant>, end: Instant) -> bool {
+        !cfg!(loom) && self.left.get() == 0 && deadline.is_none_or(|deadline| deadline > end)
     }
 
     /// A wait in the reactor of this length is over.
@@ -86,7 +88,11 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = look::SOON;
-    const LONG: Duration = Duration::from_micros(81);
+    const LONG: Duration = look::SOON.saturating_add(Duration::from_nanos(1));
+
+    fn lingers(linger: &Linger) -> bool {
+        linger.lingers(None, Instant::now())
+    }
 
     /// Has waits of this length, of which looks would end so many in a hundred, and says how many of a
     /// thousand lingered.
@@ -94,7 +100,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(5);
         let mut looks = 0;
         for _ in 0..1_000 {
-            let look = match linger.lingers() {
+            let look = match lingers(linger) {
                 true if rng.u32(..100) < found => Look::Found,
                 true => Look::InVain,
                 false => Look::None,
@@ -108,9 +114,9 @@ mod tests {
     #[test]
     fn a_worker_lingers_after_a_short_wait() {
         let linger = Linger::new();
-        assert!(!linger.lingers());
+        assert!(!lingers(&linger));
         linger.waited(Look::None, SHORT);
-        assert!(linger.lingers());
+        assert!(lingers(&linger));
         assert_eq!(looks(&linger, 100, SHORT), 1_000);
     }
 
@@ -119,10 +125,10 @@ mod tests {
         let linger = Linger::new();
         assert_eq!(looks(&linger, 100, LONG), 0);
         linger.waited(Look::None, SHORT);
-        assert!(linger.lingers());
+        assert!(lingers(&linger));
         // It did not, for a timer was due.
         linger.waited(Look::None, LONG);
-        assert!(!linger.lingers());
+        assert!(!lingers(&linger));
         linger.waited(Look::None, SHORT);
         linger.waited(Look::InVain, LONG);
         assert_eq!(looks(&linger, 100, LONG), 0);
@@ -146,5 +152,15 @@ mod tests {
         let linger = Linger::new();
         looks(&linger, 0, SHORT);
         assert!(looks(&linger, 100, SHORT) > 800);
+    }
+
+    #[test]
+    fn nothing_lingers_while_a_timer_is_due() {
+        let linger = Linger::new();
+        linger.waited(Look::None, SHORT);
+        let end = Instant::now();
+        let later = end + Duration::from_nanos(1);
+        assert!(!linger.lingers(Some(end), end));
+        assert!(linger.lingers(Some(later), end));
     }
 }

@@ -13,7 +13,7 @@ use super::queue::{InjectQueue, Injector, Local, LocalThief, RunQueue, Thief};
 use super::timing::{Measured, Timing};
 use super::victims::Neighbours;
 use super::watch::Watch;
-use super::worker::{self, Worker};
+use super::worker::{self, RELEASES, RELEASES_SCATTERED, Worker};
 use crate::blocking;
 use crate::metrics::{Snapshot, Stand};
 use crate::runtime::Policy;
@@ -236,15 +236,13 @@ impl Shared {
         }
     }
 
-    /// So many tasks of workers' lists have completed elsewhere, as one thread counts, or those outside.
+    /// So many tasks have completed on other threads than their list's, or outside of all workers.
     #[inline]
     pub(super) fn count_release(&self, released: usize) {
-        let often = if self.memory.is_scattered() {
-            worker::RELEASES_SCATTERED
-        } else {
-            worker::RELEASES
-        };
-        if released.is_multiple_of(often) {
+        const { assert!(RELEASES.is_multiple_of(RELEASES_SCATTERED)) }
+        if released.is_multiple_of(RELEASES_SCATTERED)
+            && (released.is_multiple_of(RELEASES) || self.memory.is_scattered())
+        {
             self.wake_to_reap();
         }
     }
@@ -266,18 +264,21 @@ impl Shared {
     /// A burst of tasks has ended, and `first` has given back what it kept of it: every other worker waits
     /// anew, and does so too. See [`memory`](crate::task::memory).
     #[cold]
-    pub(super) fn have_others_rest(&self, first: usize) {
+    pub(super) fn have_others_give_back(&self, first: usize) {
         for worker in (0..self.num_workers()).filter(|&worker| worker != first) {
             self.unpark(worker);
         }
     }
 
-    /// A burst of tasks has ended, as a thread finds that is none of the workers: one of them waits anew.
-    /// A sleeper if there is one, for the others may be in long polls.
+    /// A burst of tasks has ended, as a thread finds that is none of the workers: if one of them sleeps, it
+    /// waits anew, and is the first to give back. See [`memory`](crate::task::memory).
     #[cold]
-    fn have_one_rest(&self) {
-        let asleep = (0..self.num_workers()).find(|&worker| self.idle.is_asleep(worker));
-        self.unpark(asleep.unwrap_or(0));
+    fn have_one_give_back(&self) {
+        // Between the mark, which is set by now, and the look for sleepers.
+        fence(Ordering::SeqCst);
+        if let Some(sleeper) = (0..self.num_workers()).find(|&worker| self.idle.is_asleep(worker)) {
+            self.unpark(sleeper);
+        }
     }
 
     /// Whether any queue holds a task that a searcher may take without a claim: see
@@ -446,16 +447,13 @@ impl Shared {
     #[cold]
     #[inline(never)]
     fn release_outside(&self, task: TaskPtr) {
-        let completed = self.foreign.complete();
-        let owner = owner_of(task);
-        if let Some(owner) = owner {
-            // SAFETY: the task completed in our hands and is in that worker's list.
-            unsafe { self.remotes[owner as usize].released.push(task) };
-        }
-        self.count_release(completed as usize);
-        if owner.is_none() {
-            return;
-        }
+        let completed = self.foreign.complete() as usize;
+        let Some(owner) = owner_of(task) else {
+            return self.count_release(completed);
+        };
+        // SAFETY: the task completed in our hands and is in that worker's list.
+        unsafe { self.remotes[owner as usize].released.push(task) };
+        self.count_release(completed);
         // Either the drainer sees the task among the released ones, or this the phase.
         fence(Ordering::SeqCst);
         if self.phase.load(Ordering::SeqCst) == DRAINING {
@@ -721,7 +719,7 @@ impl Schedule for SharedRef {
 unsafe fn free_outside(shared: SharedRef, slot: Slot, block: Block) {
     // SAFETY: passed on from the caller.
     if unsafe { shared.memory.free(slot, block) } {
-        shared.have_one_rest();
+        shared.have_one_give_back();
     }
 }
 

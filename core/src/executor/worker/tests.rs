@@ -288,8 +288,9 @@ fn worker_that_lingers_is_woken_by_a_task_and_by_an_event() {
     let worker = &workers[0];
     worker.front.state().start();
     worker.remote().parker.attach();
+    let lingers = || worker.linger.lingers(None, Instant::now());
     let wait = || {
-        while !worker.linger.lingers() {
+        while !lingers() {
             worker.linger.waited(Look::None, look::SOON);
         }
         worker.next_tick();
@@ -308,7 +309,13 @@ fn worker_that_lingers_is_woken_by_a_task_and_by_an_event() {
     assert!(worker.take_injected().is_some());
     worker.end_search();
 
+    // After two looks in vain, and two short waits, for which the next look makes up.
+    worker.linger.waited(Look::InVain, look::SOON);
+    worker.linger.waited(Look::InVain, look::SOON);
     driver::unpark(shared.reactor_handle());
     wait();
     assert!(!worker.claimed.get(), "by the event alone");
+    worker.linger.waited(Look::InVain, look::SOON);
+    worker.linger.waited(Look::None, look::SOON);
+    assert!(lingers(), "the look found it");
 }

@@ -103,6 +103,10 @@ impl Worker {
     pub(in super::super) fn park(&self, may_in_reactor: bool) -> Waited {
         let shared = &*self.shared;
         let remote = self.remote();
+        // Before it has the reactor and the time: this may take a while.
+        if self.magazines.rest(&shared.memory) {
+            shared.have_others_give_back(self.index);
+        }
         let mut reactor = may_in_reactor.then(|| shared.reactor.try_lock()).flatten();
         self.front.state().park(reactor.is_some());
         if reactor.is_some() {
@@ -153,25 +157,23 @@ impl Worker {
         let parker = &self.remote().parker;
         let began = waited.now;
         let end = began + look::LOOK;
-        let lingers = self.linger.lingers() && deadline.is_none_or(|deadline| deadline > end);
-        let looked = if lingers {
+        let looked = self.linger.lingers(deadline, end).then(|| {
             look::until(end, || {
                 let events = driver::poll(reactor);
                 let unparked = parker.take();
                 (unparked || events > 0).then_some(unparked)
             })
-        } else {
-            Err(began)
-        };
-        let look = match looked {
-            Ok(_) => Look::Found,
-            Err(_) if lingers => Look::InVain,
-            Err(_) => Look::None,
-        };
-        waited.unparked = looked.unwrap_or_else(|now| {
+        });
+        let mut sleep = |now| {
             let timeout = deadline.map(|at| at.saturating_duration_since(now));
             parker.park_in(reactor, timeout)
-        });
+        };
+        let (look, unparked) = match looked {
+            None => (Look::None, sleep(began)),
+            Some(Ok(unparked)) => (Look::Found, unparked),
+            Some(Err(now)) => (Look::InVain, sleep(now)),
+        };
+        waited.unparked = unparked;
         waited.now = time::now();
         let length = waited.now.saturating_duration_since(began);
         self.linger.waited(look, length);
@@ -183,9 +185,6 @@ impl Worker {
         self.counters.parks.inc();
         if self.polls_at_park.replace(polls) == polls {
             self.counters.noops.inc();
-        }
-        if self.magazines.rest(&self.shared.memory) {
-            self.shared.have_others_rest(self.index);
         }
         self.rest(now);
     }

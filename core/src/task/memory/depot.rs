@@ -11,6 +11,9 @@ use crate::shim::sync::Mutex;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
+/// Bytes that may be unused whatever the limit: a few slabs that have just been begun are no waste.
+const LITTLE: usize = 8 * SLAB;
+
 #[derive(Debug)]
 pub(super) struct Depot {
     on: bool,
@@ -142,7 +145,7 @@ impl Depot {
         }
     }
 
-    /// Takes a full magazine over. `true`: there is waste from now on, and there was none before.
+    /// Takes a full magazine over. Whether there is waste.
     ///
     /// # Safety
     /// The magazine is full, of this class, and the caller's.
@@ -160,11 +163,14 @@ impl Depot {
             // SAFETY: passed on from the caller.
             unsafe { stock.give(class, magazine, &mut doomed) };
         }
-        let found = stock.is_wasteful() && !self.wasteful.swap(true, Relaxed);
+        let wasteful = stock.is_wasteful();
+        if wasteful {
+            self.wasteful.store(true, Relaxed);
+        }
         self.show(&stock);
         drop(stock);
         doomed.unmap(account);
-        found
+        wasteful
     }
 
     /// Gives blocks back to their slabs.
@@ -195,7 +201,11 @@ impl Depot {
     }
 
     fn show(&self, stock: &Stock) {
-        self.scattered.store(stock.is_scattered(), Relaxed);
+        let scattered = stock.is_scattered();
+        // Others read it often: it is written only if it changes.
+        if self.scattered.load(Relaxed) != scattered {
+            self.scattered.store(scattered, Relaxed);
+        }
     }
 
     /// Gives back everything that is not out, and all that comes from now on.
@@ -271,7 +281,7 @@ impl Stock {
     /// Whether slabs that are held by others' blocks have more than the limit unused. A magazine on a
     /// shelf might hold as many of them as it has blocks.
     fn is_scattered(&self) -> bool {
-        self.unused() - self.kept > self.limit
+        self.unused() - self.kept > self.limit.max(LITTLE)
     }
 
     /// Whether a burst has ended, as far as that can be told: more than the limit is unused, beside what
@@ -279,7 +289,7 @@ impl Stock {
     fn is_wasteful(&mut self) -> bool {
         let unused = self.unused();
         self.stuck = self.stuck.min(unused);
-        unused - self.stuck > self.limit
+        unused - self.stuck > self.limit.max(LITTLE)
     }
 
     fn clear_shelves(&mut self, doomed: &mut Pieces) {

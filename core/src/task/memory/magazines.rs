@@ -67,8 +67,8 @@ impl Magazines {
         self.refill(slot, pool)
     }
 
-    /// Takes a block back. `true`: a burst has ended, as it seems, and a worker is to
-    /// [rest](Magazines::rest).
+    /// Takes a block back. `true`: a burst has ended, as it seems, and nobody has [rested](Magazines::rest)
+    /// since.
     ///
     /// # Safety
     /// The block is one of this pool's for the same slot, and the caller's.

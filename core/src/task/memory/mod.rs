@@ -21,14 +21,21 @@
 //! that waits gives back its own magazines, those of the threads outside and the depot's, and has every
 //! other one wait anew, before which it gives back its own. Who sleeps is unparked for that. Who does
 //! not finds the unpark at its next wait, which ends at once: so each has waited anew after all that led
-//! to the unpark, and no order of a flag and a sleep has to be argued about. Where it is a thread
-//! outside that finds out, it unparks a worker, which does the rest.
+//! to the unpark, and no order of a flag and a sleep has to be argued about.
 //!
-//! What the runtime keeps when all is quiet is bounded: by three times the depot's limit, which the
-//! builder sets, and by a slab for each block that may hold one. Those are the blocks of live tasks; of
-//! ended ones that their worker has not unlinked yet; and of two magazines for each class and worker,
-//! of [`MAGAZINE`] bytes each. With a limit of zero there are neither magazines nor slabs: then each
-//! task is an allocation of its own, which checkers of memory can follow.
+//! Which worker is the first needs that argument only where a thread outside finds out, while all
+//! workers sleep: it marks the waste, fences, and unparks a worker that has announced its sleep; a worker
+//! announces its sleep, fences, and looks for the mark. One of the two sees the other. If no worker sleeps
+//! the next to wait is the first, however long that takes: workers that do not wait have not done with
+//! the burst.
+//!
+//! What the runtime keeps when all is quiet is bounded. By three times the depot's limit, which the
+//! builder sets: that is kept, as much was unused when last settled or is since no waste, and as much
+//! again is not yet taken for one. And by a slab for each block that may hold one: those of live tasks; of
+//! ended ones that their worker has not unlinked yet; and of two magazines, of [`MAGAZINE`] bytes each, for
+//! each class and worker, and for each class and rack of the threads outside. With a limit of zero there
+//! are neither magazines nor slabs: then each task is an allocation of its own, which checkers of memory
+//! can follow.
 //!
 //! A magazine is a chain through the blocks themselves, so exchanging one is the exchange of a
 //! pointer.
@@ -445,8 +452,8 @@ mod tests {
     }
 
     #[test]
-    fn end_of_a_burst_is_told_once() {
-        let pool = Pool::new(4 * SLAB);
+    fn end_of_a_burst_is_told_until_somebody_rests() {
+        let pool = Pool::new(8 * SLAB);
         let (maker, freer) = two(&pool);
         for _ in 0..2 {
             let blocks: Vec<_> = (0..20_000).map(|_| maker.allocate(SMALL, &pool)).collect();
@@ -454,7 +461,7 @@ mod tests {
                 // SAFETY: allocated above.
                 unsafe { freer.free(SMALL, *block, &pool) }
             });
-            assert_eq!(told.count(), 1);
+            assert!(told.count() > 1);
             assert!(freer.rest(&pool), "the first to rest");
             assert!(!freer.rest(&pool) && !maker.rest(&pool));
         }
