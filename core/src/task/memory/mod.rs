@@ -306,6 +306,21 @@ mod tests {
         (blocks * BLOCK_SIZES[class]).div_ceil(SLAB - 2 * BLOCK_SIZES[class])
     }
 
+    /// So many blocks of class 4, of a worker that has none: one of each slab, and the others.
+    fn one_of_each_slab_and_the_others(
+        blocks: usize,
+        worker: &Magazines,
+        pool: &Pool,
+    ) -> (Vec<Block>, Vec<Block>) {
+        let (mut few, mut many) = (Vec::new(), Vec::new());
+        for number in 0..blocks {
+            let first = number % (SLAB / BLOCK_SIZES[4]) == 0;
+            let part = if first { &mut few } else { &mut many };
+            part.push(worker.allocate(of_class(4), pool));
+        }
+        (few, many)
+    }
+
     #[test]
     fn slot_is_the_smallest_that_fits() {
         assert_eq!(Slot::of::<[u8; 1]>().class, Some(0));
@@ -404,15 +419,12 @@ mod tests {
         let pool = Pool::new(SLAB);
         let (early, late) = two(&pool);
         let slot = of_class(4);
-        let in_slab = SLAB / BLOCK_SIZES[4];
-        let blocks: Vec<_> = (0..20_000).map(|_| late.allocate(slot, &pool)).collect();
-        // One block of each slab goes to a worker that has none else to free, and then waits.
-        let (few, many): (Vec<_>, Vec<_>) =
-            (blocks.iter().enumerate()).partition(|(number, _)| number % in_slab == 0);
+        let (few, many) = one_of_each_slab_and_the_others(20_000, &late, &pool);
+        // The few go to a worker that has none else to free, and then waits.
         for (worker, blocks) in [(&early, &few), (&late, &many)] {
-            for (_, block) in blocks {
+            for block in blocks {
                 // SAFETY: allocated above.
-                unsafe { worker.free(slot, **block, &pool) };
+                unsafe { worker.free(slot, *block, &pool) };
             }
         }
         late.rest(&pool);
@@ -426,23 +438,19 @@ mod tests {
         let pool = Pool::new(ROOM);
         let (early, late) = two(&pool);
         let slot = of_class(4);
-        let in_slab = SLAB / BLOCK_SIZES[4];
-        let blocks: Vec<_> = (0..in_slab * 400)
-            .map(|_| late.allocate(slot, &pool))
-            .collect();
-        let (few, many): (Vec<_>, Vec<_>) =
-            (blocks.iter().enumerate()).partition(|(number, _)| number % in_slab == 0);
-        for (_, block) in many {
+        let (few, many) =
+            one_of_each_slab_and_the_others(400 * (SLAB / BLOCK_SIZES[4]), &late, &pool);
+        for block in many {
             // SAFETY: allocated above.
-            unsafe { early.free(slot, *block, &pool) };
+            unsafe { early.free(slot, block, &pool) };
         }
         assert!(early.rest(&pool) && !late.rest(&pool));
         assert!(held(&pool, &[]) >= few.len() * SLAB);
         assert!(pool.is_scattered());
         // Their tasks end later, and nobody rests after that.
-        for (_, block) in &few {
+        for block in few {
             // SAFETY: allocated above.
-            unsafe { late.free(slot, **block, &pool) };
+            unsafe { late.free(slot, block, &pool) };
         }
         let in_magazines = 2 * blocks_in_magazine(4) as usize * SLAB;
         assert!(held(&pool, &[]) <= in_magazines + ROOM);
